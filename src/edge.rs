@@ -1,0 +1,13 @@
+//! The world: files, sockets, clocks, Elasticsearch. Thin loops around machines; a decision found here belongs in flow.
+
+pub mod checkpoint;
+pub mod dead_letters;
+pub mod elastic;
+pub mod journal;
+pub mod now;
+pub mod receive;
+pub mod sample;
+pub mod setup;
+pub mod ship;
+pub mod tail;
+pub mod write;

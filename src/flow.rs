@@ -1,0 +1,15 @@
+//! The pure floor: records in, documents out, plus state. No async, no I/O, no clock, no randomness;
+//! time comes in as `now`. Everything worth testing is tested here.
+
+pub mod bulk;
+pub mod decode;
+pub mod document;
+pub mod engine;
+pub mod event;
+pub mod host;
+pub mod join;
+pub mod lines;
+pub mod mapping;
+pub mod names;
+pub mod quality;
+pub mod windows;

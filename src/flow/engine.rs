@@ -1,0 +1,50 @@
+//! The composition: batches in, documents out. A value between two calls; the verbs are push, observe, advance,
+//! deadline, checkpoint, resume, finish.
+
+use std::sync::Arc;
+
+use crate::flow::event::Kind;
+use crate::flow::{decode, join, mapping, quality, windows};
+
+/// Everything the engine must know, as meant by the pipeline file.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Pipeline name: part of every document and id.
+    pub pipeline: String,
+    /// Who computes: part of every window's identity.
+    pub agent: Agent,
+    /// Version string of this build, for `agent.version`.
+    pub index_prefix: String,
+    /// One entry for each of the pipeline's `inputs:`.
+    pub inputs: Vec<Input>,
+    /// Which path is what.
+    pub mapping: mapping::Settings,
+    /// What the model does.
+    pub task: quality::Task,
+    /// Window lengths.
+    pub windows: Vec<windows::Length>,
+    /// Horizon, patience, hold.
+    pub join: join::Settings,
+    /// `slices.max_values`: distinct values a slice name may have; beyond, `__other__`.
+    pub slice_values_max: usize,
+    /// `privacy.keep_record`: put the original record into the prediction's document.
+    pub keep_record: bool,
+}
+
+/// The agent's name in documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Stable over restarts and a lost data folder; unique among the agents of a model.
+    pub id: String,
+    /// For people: the host name unless the file says otherwise.
+    pub name: Arc<str>,
+}
+
+/// How the records of one input are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Format of its records.
+    pub format: decode::Format,
+    /// What they are, if the file holds only one kind.
+    pub kind: Option<Kind>,
+}

@@ -1,0 +1,1 @@
+//! Interned names: models, versions, classes and slice values as small integers.

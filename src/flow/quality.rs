@@ -1,0 +1,20 @@
+//! Counts that merge and retract, and every number computed from them.
+
+/// What the model does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// Two classes, one of interest.
+    Binary {
+        /// The class of interest, canonical text.
+        positive: String,
+        /// Score from which on the positive class is predicted, where the record names no class.
+        threshold: f64,
+    },
+    /// More classes.
+    Multiclass {
+        /// Declared classes, canonical text; empty: as they come.
+        classes: Vec<String>,
+    },
+    /// A number.
+    Regression,
+}
