@@ -3,8 +3,33 @@
 
 use std::sync::Arc;
 
-use crate::flow::event::Kind;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow::event::{Batch, Head, Kind, SourceKey};
+use crate::flow::host::HostSnapshot;
 use crate::flow::{decode, join, mapping, quality, windows};
+
+/// What the edges send to the engine.
+#[derive(Debug)]
+pub enum Intake {
+    /// Records.
+    Batch(Batch),
+    /// What the host was doing.
+    Host(HostSnapshot),
+    /// A source is gone for good and read to its end: forget its head.
+    Gone(SourceKey),
+}
+
+/// {positions, engine state} at one batch boundary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Where each source goes on.
+    pub heads: BTreeMap<SourceKey, Head>,
+    /// The engine's own state, in its own encoding.
+    pub state: Vec<u8>,
+}
 
 /// Everything the engine must know, as meant by the pipeline file.
 #[derive(Clone, Debug)]
@@ -13,7 +38,7 @@ pub struct Settings {
     pub pipeline: String,
     /// Who computes: part of every window's identity.
     pub agent: Agent,
-    /// Version string of this build, for `agent.version`.
+    /// First part of every index name.
     pub index_prefix: String,
     /// One entry for each of the pipeline's `inputs:`.
     pub inputs: Vec<Input>,
