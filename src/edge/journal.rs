@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::flow::event::{InputId, Kind};
+use crate::flow::event::{InputId, Kind, SourceKey};
 
 mod open;
 mod reader;
@@ -53,6 +53,12 @@ impl Settings {
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.data.join(format!("journal-{}", self.input.0))
+    }
+
+    /// The durable name of the journal as a source: the key of its head in a checkpoint.
+    #[must_use]
+    pub fn source(&self) -> SourceKey {
+        SourceKey(format!("http-{}", self.input.0).into())
     }
 }
 

@@ -9,13 +9,14 @@
 //! or a setting. HTTP/1.1 only: every shipper speaks it, and what is not there cannot be attacked.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::edge::journal::Journal;
@@ -139,7 +140,7 @@ impl Bound {
 ///
 /// # Errors
 /// See [`Error`]; all but `Serve`.
-pub fn bind(settings: Settings) -> Result<Bound, Error> {
+pub async fn bind(settings: Settings) -> Result<Bound, Error> {
     let address = settings.listen;
     let has_client_ca = settings
         .tls
@@ -161,7 +162,7 @@ pub fn bind(settings: Settings) -> Result<Bound, Error> {
     }
     let tls = settings.tls.as_ref().map(tls::load).transpose()?;
     let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).map_err(listen)?;
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     Ok(Bound {
         settings,
@@ -172,14 +173,14 @@ pub fn bind(settings: Settings) -> Result<Bound, Error> {
     })
 }
 
-/// Serves until told to stop; then takes no connection and no new request, and gives those under way `grace` to end.
+/// Serves until told to stop; then takes no connection and no new request, and answers those under way, which their own
+/// limits bound. Dropping the future, say at the end of a grace, closes what is still open: those clients get no answer.
 ///
 /// # Errors
 /// [`Error::Serve`].
 pub async fn run(
     bound: Bound,
     journal: Journal,
-    grace: Duration,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let Bound {
@@ -189,13 +190,11 @@ pub async fn run(
         tls,
         counters,
     } = bound;
-    let failed = |source| Error::Serve { address, source };
     let limit = accept::Limit::new(Arc::clone(&counters));
     let app = routes::router(&settings, journal, counters).into_make_service();
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)
-        .map_err(failed)?
-        .handle(handle.clone())
+    let handle = CloseOnDrop(Handle::new());
+    let mut server = Server::from_listener(listener)
+        .handle(handle.0.clone())
         .http1_only()
         .first_request_timeout(HEADER_TIME)
         .accept_error_handler(|peer, error| {
@@ -205,29 +204,37 @@ pub async fn run(
         .http_builder()
         .http1()
         .header_read_timeout(HEADER_TIME);
-    tracing::info!(%address, tls = tls.is_some(), "receiving");
 
     let stopping = async {
         // An error means that nobody is left who could say stop: the same.
         stop.wait_for(|stop| *stop).await.ok();
-        handle.graceful_shutdown(Some(grace));
-        std::future::pending::<()>().await;
+        handle.0.graceful_shutdown(None);
+        std::future::pending::<io::Result<()>>().await
     };
     let serving = async {
         match tls {
             Some(config) => {
-                let tls = RustlsAcceptor::new(RustlsConfig::from_config(config))
-                    .handshake_timeout(HEADER_TIME);
-                server.acceptor(tls.acceptor(limit)).serve(app).await
+                let tls = RustlsAcceptor::new(RustlsConfig::from_config(config));
+                let tls = tls.handshake_timeout(HEADER_TIME).acceptor(limit);
+                server.acceptor(tls).serve(app).await
             }
             None => server.acceptor(limit).serve(app).await,
         }
     };
     let outcome = tokio::select! {
         outcome = serving => outcome,
-        () = stopping => Ok(()),
+        outcome = stopping => outcome,
     };
-    outcome.map_err(failed)
+    outcome.map_err(|source| Error::Serve { address, source })
+}
+
+/// Connections are tasks of their own: they must not outlive the receiver.
+struct CloseOnDrop(Handle<SocketAddr>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ pub(super) fn open_on(
         .name("journal".to_owned())
         .spawn(move || writer.run(queue))
         .map_err(Error::io("start the writer of", &folder))?;
-    let reader = Reader::new(folder, settings.input, durable.clone());
+    let reader = Reader::new(settings, durable.clone());
     Ok(Opened {
         journal: Journal {
             commands,

@@ -14,7 +14,7 @@ use memchr::{memchr, memrchr};
 use tokio::sync::{mpsc, watch};
 
 use super::record::{HEADER_LENGTH, Header};
-use super::{Error, segment};
+use super::{Error, Settings, segment};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, InputId, Kind, SourceKey};
 
@@ -42,18 +42,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(folder: PathBuf, input: InputId, durable: watch::Receiver<u64>) -> Self {
-        let source = SourceKey(format!("http-{}", input.0).into());
+    pub(super) fn new(settings: &Settings, durable: watch::Receiver<u64>) -> Self {
         Self {
-            folder,
-            input,
-            source,
+            folder: settings.folder(),
+            input: settings.input,
+            source: settings.source(),
             origin: "http".into(),
             durable,
         }
     }
 
-    /// The durable name of this source: `http-<input>`, the key of its head in a checkpoint.
+    /// The key of its head in a checkpoint: [`Settings::source`].
     #[must_use]
     pub fn source(&self) -> &SourceKey {
         &self.source

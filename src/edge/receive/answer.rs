@@ -105,7 +105,7 @@ impl Refusal {
             }
             Self::TooSlow => "the body did not arrive in time".to_owned(),
             Self::Broken { reason } => reason.clone(),
-            Self::Malformed(fault) => fault.reason.clone(),
+            Self::Malformed(fault) => fault.to_string(),
             Self::Busy => "too many requests at once: try again".to_owned(),
             // Where the disk hurts is for the log, not for the network.
             Self::Journal(AppendError::Poisoned { .. }) => {
