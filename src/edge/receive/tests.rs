@@ -328,7 +328,7 @@ async fn bodies_too_large_before_or_after_unpacking_are_refused() {
     let mut reply = String::new();
     stream.read_to_string(&mut reply).await.expect("an answer");
     assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
-    // One gigabyte in one megabyte: unpacking stops at the limit.
+    // A hundred megabytes in less than one: unpacking stops at the limit.
     let bomb = gzip(&vec![b' '; 100_000_000]);
     assert!(bomb.len() < 1_000_000);
     let bomb = bomb[..BODY_BYTES_MAX.min(bomb.len())].to_vec();
@@ -384,6 +384,55 @@ async fn half_a_header_or_body_does_not_hinder_others() {
     assert_eq!(status(station.post("/v1/events", "{}")).await, 202);
     drop(slow);
     assert_eq!(station.stop_and_read().await.len(), 1);
+}
+
+/// Time is paused, so that it jumps to the next deadline whenever nothing else is to be done.
+#[tokio::test(start_paused = true)]
+async fn half_a_header_or_body_is_given_up_in_time() {
+    let station = Station::start(|_, _| ()).await;
+    for (start, expect) in [
+        ("", ""),
+        ("POST /v1/ev", ""),
+        (
+            "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{",
+            "HTTP/1.1 408 ",
+        ),
+    ] {
+        let mut stream = TcpStream::connect(station.address).await.expect("connects");
+        stream.write_all(start.as_bytes()).await.expect("writes");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.expect("an end");
+        assert!(
+            reply.starts_with(expect) && reply.is_empty() == expect.is_empty(),
+            "{reply}"
+        );
+    }
+    assert_eq!(station.stop_and_read().await, []);
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_the_loss_of_everything_not_on_disk() {
+    let station = Station::start(|settings, _| {
+        settings.body_bytes_max = 1_000;
+        settings.journal_bytes_max = 8_000;
+    })
+    .await;
+    let mut expect = Vec::new();
+    for round in 0..20 {
+        let line = format!("{{\"round\":{round},\"x\":\"{}\"}}", "x".repeat(200));
+        assert_eq!(status(station.post("/v1/events", line.clone())).await, 202);
+        expect.push((None, line));
+        // What a crash at this moment would leave: the files as they are.
+        let image = tempfile::tempdir().expect("a folder");
+        let folder = image.path().join("journal-0");
+        fs::create_dir(&folder).expect("a folder");
+        for entry in fs::read_dir(station.data.path().join("journal-0")).expect("lists") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), folder.join(entry.file_name())).expect("copies");
+        }
+        assert_eq!(read(image.path()).await, expect);
+    }
+    station.stop().await;
 }
 
 #[tokio::test]
