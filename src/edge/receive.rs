@@ -196,7 +196,6 @@ pub async fn run(
     let mut server = Server::from_listener(listener)
         .handle(handle.0.clone())
         .http1_only()
-        .first_request_timeout(HEADER_TIME)
         .accept_error_handler(|peer, error| {
             tracing::debug!(?peer, %error, "a connection was not accepted");
         });

@@ -334,33 +334,42 @@ fn read_run(open: &mut Open, end: u64) -> Result<(Option<Kind>, Vec<u8>), Error>
     let mut payloads = Vec::with_capacity(bytes.len());
     let mut kind = None;
     let mut rest = bytes.as_slice();
-    while open.offset < end
-        && let Some((head, after)) = rest.split_first_chunk()
-    {
-        let Some(header) = Header::decode(head) else {
-            return Err(open.damaged("not a record"));
+    while open.offset < end && !rest.is_empty() {
+        let (header, payload, after) = match split_record(rest, open.offset) {
+            Ok(record) => record,
+            // What is good goes out first; the bad record is met again, then at the front.
+            Err(_) if !payloads.is_empty() => break,
+            Err(reason) => return Err(open.damaged(reason)),
         };
         if payloads.is_empty() {
             kind = header.kind;
         } else if header.kind != kind {
             break;
         }
-        let Some((payload, after)) = after.split_at_checked(header.length as usize) else {
-            break;
-        };
-        let mut check = header.check();
-        check.update(payload);
-        if !check.agrees() || header.offset != open.offset {
-            return Err(open.damaged("checksum mismatch"));
-        }
         payloads.extend_from_slice(payload);
         open.pass(&header);
         rest = after;
     }
-    if payloads.is_empty() && !bytes.is_empty() {
-        return Err(open.damaged("the file ends inside a record"));
-    }
     Ok((kind, payloads))
+}
+
+/// The record at the front, verified, and what is behind it.
+fn split_record(bytes: &[u8], offset: u64) -> Result<(Header, &[u8], &[u8]), &'static str> {
+    let (head, rest) = bytes
+        .split_first_chunk()
+        .ok_or("the file ends inside a record's header")?;
+    let header = Header::decode(head).ok_or("not a record")?;
+    let parts = rest.split_at_checked(header.length as usize);
+    let (payload, rest) = parts.ok_or("the file ends inside a record")?;
+    let mut check = header.check();
+    check.update(payload);
+    if !check.agrees() {
+        return Err("checksum mismatch");
+    }
+    if header.offset != offset {
+        return Err("a record from another place");
+    }
+    Ok((header, payload, rest))
 }
 
 /// How much of `bytes` makes a batch: whole lines.

@@ -398,7 +398,17 @@ fn damage_found_while_reading_stops_there_and_names_the_place() {
         let mut bytes = fs::read(&path).expect("reads");
         *bytes.last_mut().expect("bytes") ^= 1;
         fs::write(&path, &bytes).expect("writes");
-        let error = drain(reader, 0).await.expect_err("damage");
+        let (out, mut batches) = mpsc::channel(9);
+        let (_stop, stopping) = watch::channel(false);
+        let error = reader
+            .run(0, Until::Drained, out, stopping)
+            .await
+            .expect_err("damage");
+        let Some(Intake::Batch(batch)) = batches.recv().await else {
+            panic!("what stands before")
+        };
+        assert_eq!(&batch.bytes[..], b"{\"a\":1}\n");
+        assert!(batches.recv().await.is_none());
         let place = bytes.len() - record::HEADER_LENGTH - 8;
         assert!(error.to_string().starts_with(&format!(
             "{}:{place}: the journal is damaged",
