@@ -3,6 +3,8 @@
 //! A document is written once into a buffer as the bytes Elasticsearch's `_bulk` wants (an action line and,
 //! behind it, a source line) and never re-serialised: shipping, retrying and dead-lettering slice that buffer.
 
+pub mod json;
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ pub enum Task {
     Binary {
         /// The class of interest, canonical text.
         positive: String,
+        /// What the other side is called in confusion cells, canonical text. Any class that is not `positive` counts as it.
+        negative: String,
         /// Score from which on the positive class is predicted, where the record names no class.
         threshold: f64,
     },
