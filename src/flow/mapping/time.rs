@@ -85,7 +85,7 @@ impl TimeFormat {
 
     /// A wall-clock time in the zone; in a gap or fold the earlier offset counts (RFC 5545), as jiff's "compatible".
     fn in_zone(&self, time: DateTime) -> Result<Timestamp, jiff::Error> {
-        time.to_zoned(self.zone.clone()).map(|zoned| Timestamp(zoned.timestamp().as_millisecond()))
+        self.zone.to_timestamp(time).map(|time| Timestamp(time.as_millisecond()))
     }
 }
 
