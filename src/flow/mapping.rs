@@ -317,9 +317,9 @@ fn text<'a>(field: &Field<'a>) -> Option<Cow<'a, str>> {
     match field {
         Field::Absent | Field::Null | Field::Object(_) | Field::Array(_) => None,
         Field::Bool(value) => Some(Cow::Borrowed(if *value { "true" } else { "false" })),
-        Field::Int(value) => Some(Cow::Owned(itoa::Buffer::new().format(*value).into())),
-        Field::UInt(value) => Some(Cow::Owned(itoa::Buffer::new().format(*value).into())),
-        Field::Float(value) => Some(Cow::Owned(canonical::number(*value))),
+        Field::Int(value) => Some(canonical::integer(*value)),
+        Field::UInt(value) => Some(canonical::unsigned(*value)),
+        Field::Float(value) => Some(canonical::number(*value)),
         Field::Text(Cow::Borrowed(value)) => Some(canonical::text(value)),
         Field::Text(Cow::Owned(value)) => Some(Cow::Owned(canonical::text(value).into_owned())),
     }

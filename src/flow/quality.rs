@@ -20,3 +20,12 @@ pub enum Task {
     /// A number.
     Regression,
 }
+
+/// placeholder
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Outcome {
+    #[default]
+    None,
+    Class(u32),
+    Number(f64),
+}
