@@ -29,7 +29,7 @@ use sampler::Sampler;
 /// that the first predictions have one.
 const BASELINE: Duration = Duration::from_millis(250);
 
-/// A snapshot costs about 2 ms of CPU; more often than this it would be the load that it measures.
+/// A snapshot takes about a millisecond; much more often than this it would be the load that it measures.
 const EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// A snapshot that takes longer than this is worth a line in the log.

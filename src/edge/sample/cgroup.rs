@@ -6,7 +6,7 @@
 
 mod parse;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::edge::sample::sampler::{four_digits, share};
@@ -78,7 +78,7 @@ impl CgroupReader {
             let elapsed_us = clock.duration_since(then).as_secs_f64() * 1e6;
             snapshot.set(Metric::CgroupCpuUsage, four_digits(used / elapsed_us));
             let of_host = share(used, elapsed_us * cores as f64);
-            snapshot.set(Metric::CgroupCpuUsageNorm, of_host);
+            snapshot.set_some(Metric::CgroupCpuUsageNorm, of_host);
         }
     }
 
@@ -95,12 +95,13 @@ impl CgroupReader {
             .ok()
             .and_then(|mounts| parse::locate(&membership, &mounts))
             .filter(is_no_root);
-        match &group {
-            Some(group) => tracing::debug!(pid, folder = %group.folder.display(), "cgroup found"),
-            None => tracing::debug!(
+        if let Some(group) = &group {
+            tracing::debug!(pid, folder = %group.folder.display(), "cgroup found");
+        } else {
+            tracing::debug!(
                 pid,
                 "no cgroup of version 2 below the root: its figures are absent"
-            ),
+            );
         }
         self.known = Some((pid, membership, group.clone()));
         group
@@ -141,6 +142,9 @@ fn limits(group: &Group) -> Limits {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -175,7 +179,7 @@ mod tests {
         let mut reader = CgroupReader::default();
         let mut usage = |folder, usage_us, seconds| {
             let mut snapshot = HostSnapshot::default();
-            let clock = start + std::time::Duration::from_secs(seconds);
+            let clock = start + Duration::from_secs(seconds);
             reader.set_cpu(&mut snapshot, &group(folder), usage_us, 4, clock);
             let number = |metric| snapshot.get(metric)?.number();
             (

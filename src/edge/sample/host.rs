@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use rustix::fs::StatVfsMountFlags;
 use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, Networks, System};
 
 use crate::edge::sample::disk::DiskReader;
-use crate::edge::sample::sampler::{four_digits, share};
+use crate::edge::sample::sampler::share;
 use crate::flow::host::{HostSnapshot, Metric};
 
 /// Each part is `None` where this system does not offer it.
@@ -48,7 +49,7 @@ impl HostReader {
         let cores = system.cpus().len();
         if cores > 0 {
             let percent = f64::from(system.global_cpu_usage());
-            snapshot.set(Metric::CpuTotal, share(percent, 100.0));
+            snapshot.set_some(Metric::CpuTotal, share(percent, 100.0));
             snapshot.set(Metric::CpuCores, cores as u64);
         }
         system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
@@ -57,7 +58,7 @@ impl HostReader {
             let used = total.saturating_sub(system.available_memory());
             snapshot.set(Metric::MemoryTotal, total);
             snapshot.set(Metric::MemoryUsedBytes, used);
-            snapshot.set(Metric::MemoryUsed, share(used as f64, total as f64));
+            snapshot.set_some(Metric::MemoryUsed, share(used as f64, total as f64));
         }
         cores
     }
@@ -91,14 +92,25 @@ impl HostReader {
         let Some(file_systems) = &mut self.file_systems else {
             return;
         };
-        file_systems.refresh_specifics(true, DiskRefreshKind::nothing().with_storage());
+        file_systems.refresh_specifics(true, DiskRefreshKind::nothing());
         let fullest = file_systems
             .iter()
-            .filter(|disk| disk.total_space() > 0 && !disk.is_read_only() && !disk.is_removable())
-            .map(|disk| 1.0 - disk.available_space() as f64 / disk.total_space() as f64)
+            .filter(|file_system| !file_system.is_removable())
+            .filter_map(|file_system| used(file_system.mount_point()))
             .max_by(f64::total_cmp);
-        snapshot.set_some(Metric::FilesystemUsed, fullest.map(four_digits));
+        snapshot.set_some(Metric::FilesystemUsed, fullest);
     }
+}
+
+/// As `df` has it and Metricbeat: of what users may fill, which is less than all by what is kept for root (sysinfo
+/// does not tell the two apart). `None` of one that nobody can write to.
+fn used(mount_point: &Path) -> Option<f64> {
+    let blocks = rustix::fs::statvfs(mount_point).ok()?;
+    if blocks.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return None;
+    }
+    let used = blocks.f_blocks.saturating_sub(blocks.f_bfree);
+    share(used as f64, (used + blocks.f_bavail) as f64)
 }
 
 fn supported<T>(what: &'static str, made: Result<T, sysinfo::Error>) -> Option<T> {

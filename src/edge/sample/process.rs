@@ -30,6 +30,14 @@ enum State {
     Lost(String),
 }
 
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Change {
+    Found(u32),
+    Restarted { old: u32, new: u32 },
+    Lost(String),
+}
+
 /// A process, told from a later one of the same number by the second of its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -68,7 +76,9 @@ impl ProcessReader {
             Ok(identity)
         });
         let pid = looked.as_ref().ok().map(|identity| identity.pid);
-        self.enter(looked.map_or_else(State::Lost, State::Found));
+        if let Some(change) = self.enter(looked.map_or_else(State::Lost, State::Found)) {
+            change.log();
+        }
         pid
     }
 
@@ -111,30 +121,40 @@ impl ProcessReader {
         {
             let available_ms = clock.duration_since(then).as_secs_f64() * 1e3 * cores as f64;
             let used = share(cpu_ms.saturating_sub(before_ms) as f64, available_ms);
-            snapshot.set(Metric::ProcessCpu, used);
+            snapshot.set_some(Metric::ProcessCpu, used);
         }
     }
 
-    fn enter(&mut self, next: State) {
+    /// What there is to say of it; nothing where nothing changed.
+    fn enter(&mut self, next: State) -> Option<Change> {
         if next == self.state {
-            return;
+            return None;
         }
-        match (&self.state, &next) {
-            (State::Found(old), State::Found(new)) => {
-                tracing::info!(
-                    old = old.pid,
-                    pid = new.pid,
-                    "model server process restarted"
-                );
+        let old = std::mem::replace(&mut self.state, next.clone());
+        match (old, next) {
+            (State::Found(old), State::Found(new)) => Some(Change::Restarted {
+                old: old.pid,
+                new: new.pid,
+            }),
+            (_, State::Found(new)) => Some(Change::Found(new.pid)),
+            (_, State::Lost(reason)) => Some(Change::Lost(reason)),
+            (_, State::Unknown) => None,
+        }
+    }
+}
+
+impl Change {
+    fn log(&self) {
+        match self {
+            Self::Found(pid) => tracing::info!(pid, "model server process found"),
+            Self::Restarted { old, new } => {
+                tracing::info!(old, pid = new, "model server process restarted");
             }
-            (_, State::Found(new)) => tracing::info!(pid = new.pid, "model server process found"),
-            (_, State::Lost(reason)) => tracing::warn!(
+            Self::Lost(reason) => tracing::warn!(
                 %reason,
                 "model server process not found: its figures are absent until it is"
             ),
-            (_, State::Unknown) => {}
         }
-        self.state = next;
     }
 }
 
@@ -150,4 +170,30 @@ fn look_at(pid: u32) -> Result<System, String> {
             .with_memory(),
     );
     Ok(system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_is_said_once() {
+        let found = |pid, start_seconds| State::Found(Identity { pid, start_seconds });
+        let lost = |reason: &str| State::Lost(reason.to_owned());
+        let said = |reason: &str| Some(Change::Lost(reason.to_owned()));
+        let mut reader = ProcessReader::new(ProcessSelector::Pid(7));
+        for (next, change) in [
+            (lost("no file"), said("no file")),
+            (lost("no file"), None),
+            (lost("no process 7"), said("no process 7")),
+            (found(7, 100), Some(Change::Found(7))),
+            (found(7, 100), None),
+            (found(8, 200), Some(Change::Restarted { old: 7, new: 8 })),
+            // The number came round again.
+            (found(8, 300), Some(Change::Restarted { old: 8, new: 8 })),
+            (lost("no process 8"), said("no process 8")),
+        ] {
+            assert_eq!(reader.enter(next), change);
+        }
+    }
 }

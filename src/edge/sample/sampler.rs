@@ -46,9 +46,9 @@ impl Sampler {
     }
 }
 
-/// A share as it is published: in 0..=1, to four digits, like Metricbeat.
-pub(super) fn share(part: f64, whole: f64) -> f64 {
-    four_digits(part / whole).clamp(0.0, 1.0)
+/// A share as it is published: in 0..=1, to four digits, like Metricbeat. `None` of nothing.
+pub(super) fn share(part: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| four_digits(part / whole).clamp(0.0, 1.0))
 }
 
 /// Digits beyond the fourth are noise of the measurement that costs bytes in every document.

@@ -6,7 +6,7 @@ use super::*;
 use crate::flow::host::{Metric, Reading};
 
 /// Generous: nothing here takes a second on a machine at rest.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn this_machine_and_this_process_are_plausible() {
@@ -47,8 +47,8 @@ fn open_files_and_their_limit_are_those_in_proc() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     end(&mut child);
 
-    assert_eq!(number(&snapshot, Metric::ProcessOpenFiles), files as f64);
-    assert_eq!(number(&snapshot, Metric::ProcessThreads), 1.0);
+    assert_eq!(count(&snapshot, Metric::ProcessOpenFiles), files as u64);
+    assert_eq!(count(&snapshot, Metric::ProcessThreads), 1);
     let limit = limits.lines().find(|line| line.contains("open files"));
     let soft = limit.unwrap().split_ascii_whitespace().nth(3).unwrap();
     let found = snapshot.get(Metric::ProcessOpenFilesLimit);
@@ -65,7 +65,7 @@ fn a_restart_is_another_process_and_a_lost_one_has_no_figures() {
     let mut first = child();
     std::fs::write(&path, format!("{}\n", first.id())).unwrap();
     let seen = sampler.take();
-    assert_eq!(number(&seen, Metric::ProcessPid), f64::from(first.id()));
+    assert_eq!(pid(&seen), first.id());
     assert_eq!(seen.get(Metric::ProcessName), Some(&Reading::from("cat")));
     assert_eq!(seen.get(Metric::ProcessCpu), None); // seen once: no time between
     assert!(sampler.take().get(Metric::ProcessCpu).is_some());
@@ -84,7 +84,7 @@ fn a_restart_is_another_process_and_a_lost_one_has_no_figures() {
     let mut second = child();
     std::fs::write(&path, second.id().to_string()).unwrap();
     let seen = sampler.take();
-    assert_eq!(number(&seen, Metric::ProcessPid), f64::from(second.id()));
+    assert_eq!(pid(&seen), second.id());
     assert_eq!(seen.get(Metric::ProcessCpu), None);
 
     end(&mut first);
@@ -102,15 +102,9 @@ fn of_several_with_one_name_the_oldest_is_meant() {
     let mut first = spawn(&program);
     let mut second = spawn(&program);
     let mut sampler = Sampler::new(Some(ProcessSelector::Name(name)));
-    assert_eq!(
-        number(&sampler.take(), Metric::ProcessPid),
-        f64::from(first.id())
-    );
+    assert_eq!(pid(&sampler.take()), first.id());
     end(&mut first);
-    assert_eq!(
-        number(&sampler.take(), Metric::ProcessPid),
-        f64::from(second.id())
-    );
+    assert_eq!(pid(&sampler.take()), second.id());
     end(&mut second);
     assert_absent(&sampler.take());
 }
@@ -118,7 +112,7 @@ fn of_several_with_one_name_the_oldest_is_meant() {
 #[tokio::test]
 async fn it_stops_when_told_and_when_nobody_listens() {
     let settings = Settings {
-        every: Duration::from_secs(3_600),
+        every: Duration::from_hours(1),
         process: None,
     };
     let (out, _inbox) = mpsc::channel(1);
@@ -170,6 +164,19 @@ fn end(child: &mut std::process::Child) {
 fn number(snapshot: &HostSnapshot, metric: Metric) -> f64 {
     let reading = snapshot.get(metric).and_then(Reading::number);
     reading.unwrap_or_else(|| panic!("{} is absent", metric.path()))
+}
+
+#[track_caller]
+fn count(snapshot: &HostSnapshot, metric: Metric) -> u64 {
+    match snapshot.get(metric) {
+        Some(Reading::Integer(number)) => *number,
+        other => panic!("{}: {other:?}", metric.path()),
+    }
+}
+
+#[track_caller]
+fn pid(snapshot: &HostSnapshot) -> u32 {
+    count(snapshot, Metric::ProcessPid).try_into().unwrap()
 }
 
 #[track_caller]

@@ -13,7 +13,7 @@ use crate::flow::host::HostSnapshot;
 /// How far back a prediction may look. Older predictions are a backfill, about whose host we know nothing.
 const AGE_MAX_MS: i64 = 60 * 60 * 1000;
 
-/// Snapshots kept at most, about 2 KiB each. An hour at the default of one in 10 s is 360; who samples every second
+/// Snapshots kept at most, about 1 KiB each. An hour at the default of one in 10 s is 360; who samples every second
 /// keeps the last 17 minutes.
 const SNAPSHOTS_MAX: usize = 1_024;
 
