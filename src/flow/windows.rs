@@ -42,10 +42,14 @@ pub struct Window {
     pub tally: Tally,
     /// When the last prediction for it came in: its labels may change for a horizon from here.
     pub last_arrival: Timestamp,
-    /// External version of the last publication; 0 before the first.
-    pub version: i64,
     /// It changed since it was last published.
     pub dirty: bool,
+}
+
+impl Window {
+    fn is_settled(&self, key: &WindowKey, now: Timestamp, horizon_ms: i64) -> bool {
+        key.length.end(key.start) <= now && self.last_arrival.plus(horizon_ms) <= now
+    }
 }
 
 /// Where an event counts: what its windows depend on, apart from its time.
@@ -177,27 +181,32 @@ impl Windows {
     }
 
     /// A window that may still change.
-    pub fn get_mut(&mut self, key: &WindowKey) -> Option<&mut Window> {
-        self.windows.get_mut(key)
+    pub fn get(&self, key: &WindowKey) -> Option<&Window> {
+        self.windows.get(key)
     }
 
-    /// Drops the windows that no label can change any more, after `publish` has seen each. Call it with nothing dirty.
-    pub fn close(&mut self, now: Timestamp, horizon_ms: i64, mut publish: impl FnMut(&WindowKey, &mut Window)) {
+    /// The windows that no label can change any more, in the order of their keys.
+    pub fn settled(&self, now: Timestamp, horizon_ms: i64) -> Vec<WindowKey> {
+        let mut keys: Vec<_> = self.windows.iter().filter(|(key, window)| window.is_settled(key, now, horizon_ms)).map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Drops the settled windows. Call it with nothing dirty.
+    pub fn close(&mut self, now: Timestamp, horizon_ms: i64) {
         debug_assert!(self.dirty.is_empty(), "an index in `dirty` would point elsewhere after a removal");
-        let settled = |key: &WindowKey, window: &Window| key.length.end(key.start) <= now && window.last_arrival.plus(horizon_ms) <= now;
-        if !self.windows.iter().any(|(key, window)| settled(key, window)) {
-            return;
-        }
+        let before = self.windows.len();
         let finals = &mut self.finals;
         self.windows.retain(|key, window| {
-            let close = settled(key, window);
-            if close {
-                publish(key, window);
+            let settled = window.is_settled(key, now, horizon_ms);
+            if settled {
                 finals.insert(*key);
             }
-            !close
+            !settled
         });
-        self.groups.clear();
+        if self.windows.len() < before {
+            self.groups.clear();
+        }
     }
 
     /// The windows of an event, made if missing; final ones are left out.
@@ -278,11 +287,10 @@ mod tests {
         let place = Place { series: 0, slice_set: 0 };
         windows.change(place, &[], Timestamp(30_000), Some(Timestamp(40_000)), |_, _| {});
         windows.take_dirty();
-        let mut closed = Vec::new();
-        windows.close(Timestamp(59_999), 10_000, |key, _| closed.push(*key));
-        assert!(closed.is_empty(), "the window has not ended");
-        windows.close(Timestamp(60_000), 10_000, |key, _| closed.push(*key));
+        assert!(windows.settled(Timestamp(59_999), 10_000).is_empty(), "the window has not ended");
+        let closed = windows.settled(Timestamp(60_000), 10_000);
         assert_eq!(closed.len(), 1);
+        windows.close(Timestamp(60_000), 10_000);
         let mut touched = 0;
         assert_eq!(windows.change(place, &[], Timestamp(30_001), Some(Timestamp(99_000)), |_, _| touched += 1), 1);
         assert_eq!(touched, 0);

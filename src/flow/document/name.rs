@@ -19,6 +19,8 @@ pub enum Dataset {
     QualityClass,
     /// One cell of a window's confusion matrix.
     Confusion,
+    /// One threshold of a window's sweep.
+    Threshold,
     /// One reading of the host.
     Host,
 }
@@ -32,6 +34,7 @@ impl Dataset {
             Self::Quality => "modelbeat.quality",
             Self::QualityClass => "modelbeat.quality.class",
             Self::Confusion => "modelbeat.confusion",
+            Self::Threshold => "modelbeat.quality.threshold",
             Self::Host => "modelbeat.host",
         }
     }
@@ -41,7 +44,7 @@ impl Dataset {
         match self {
             Self::Prediction => ("predictions", true),
             Self::Label => ("labels", false),
-            Self::Quality | Self::QualityClass | Self::Confusion => ("quality", false),
+            Self::Quality | Self::QualityClass | Self::Confusion | Self::Threshold => ("quality", false),
             Self::Host => ("host", true),
         }
     }
