@@ -6,29 +6,31 @@
 //! The engine drives: it interns class names, calls [`Tally::predict`], [`Tally::label`] and [`Tally::correct`],
 //! and writes the [`Summary`]. This room knows no names, no documents' ids, no time.
 
-// mod averages;
+mod averages;
 mod calibration;
 // pub mod comparison;
+mod confusion;
 mod exact;
 mod histogram;
 pub mod intervals;
-// mod members;
-// mod metrics;
+mod members;
+mod metrics;
 mod regression;
-// mod rows;
+mod rows;
 mod scores;
 mod sketch;
-// mod summary;
+mod summary;
 mod tally;
 
 #[cfg(test)]
 // mod algebra_tests;
 #[cfg(test)]
 // mod reference_tests;
+pub use averages::Average;
 pub use intervals::Interval;
-// pub use metrics::Metric;
-// pub use rows::{Cell, ClassRow, ThresholdRow};
-// pub use summary::{Summary, summarise};
+pub use metrics::Metric;
+pub use rows::{Cell, ClassRow, ThresholdRow};
+pub use summary::{Summary, summarise};
 pub use tally::{Counts, Tally};
 
 use serde::{Deserialize, Serialize};

@@ -5,8 +5,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::intervals::Interval;
+use super::metrics::Metric;
+
 /// Bin `i` holds [i/1000, (i+1)/1000); a score of exactly 1 has the bin `BINS` of its own.
 pub(crate) const BINS: u16 = 1_000;
+/// Bins between two thresholds of the sweep, 0.05 apart, and in a bar of the published score distribution.
+pub(crate) const STEP: u16 = BINS / 20;
+
+const ONE_SIDE: &str = "scored labels are all of one class";
+const NOT_SCORED: &str = "no scored label is of the class";
 
 /// Labelled scores: bin → (of the class, of the rest); no bin with nothing in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +110,14 @@ impl Histogram {
         })
     }
 
+    /// Both areas as metrics, their bounds as intervals.
+    pub(crate) fn areas(&self) -> [Metric; 2] {
+        [
+            Area::metric(self.roc_auc(), "roc_auc", ONE_SIDE),
+            Area::metric(self.average_precision(), "average_precision", NOT_SCORED),
+        ]
+    }
+
     fn add(&mut self, bin: u16, counts: (i64, i64)) {
         let entry = self.bins.entry(bin).or_default();
         entry.0 += counts.0;
@@ -109,6 +125,16 @@ impl Histogram {
         if *entry == (0, 0) {
             self.bins.remove(&bin);
         }
+    }
+}
+
+impl Area {
+    /// An area, its bounds as interval.
+    pub(crate) fn metric(area: Option<Self>, name: &'static str, reason: &'static str) -> Metric {
+        Metric::new(name, area.map(|area| area.value), reason).within(area.map(|area| Interval {
+            low: area.low,
+            high: area.high,
+        }))
     }
 }
 

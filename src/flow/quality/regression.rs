@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
+use super::intervals::{Interval, Z95};
+use super::metrics::{Metric, NO_LABELS};
 use super::sketch::Sketch;
 
 /// Numbers beyond this are not judged: their squares would not be finite.
@@ -22,7 +24,7 @@ pub(crate) struct Moments {
     actuals_squared: Exact,
     percentage: Exact,
     symmetric: Exact,
-    pub(crate) absolute_error: Sketch,
+    absolute_error: Sketch,
 }
 
 impl Moments {
@@ -64,45 +66,73 @@ impl Moments {
         self.absolute_error.merge(&other.absolute_error);
     }
 
-    /// Mean absolute error; this and the others need `rows` > 0.
-    pub(crate) fn mae(&self) -> f64 {
-        self.absolute.value() / self.rows as f64
+    /// All metrics; without a judged row each has the reason for having none.
+    pub(crate) fn metrics(&self) -> [Metric; 9] {
+        let mse = self.mean(&self.squared);
+        let around = |name, mean: Option<f64>| {
+            Metric::new(name, mean, NO_LABELS).within(mean.and_then(|mean| self.interval(mean)))
+        };
+        let quantile =
+            |name, rank| Metric::new(name, self.absolute_error.quantile(rank), NO_LABELS);
+        [
+            around("mae", self.mean(&self.absolute)),
+            Metric::new("mse", mse, NO_LABELS),
+            Metric::new("rmse", mse.map(f64::sqrt), NO_LABELS),
+            around("bias", self.mean(&self.errors)),
+            self.mape(),
+            Metric::new("smape", self.mean(&self.symmetric), NO_LABELS),
+            self.r2(),
+            quantile("absolute_error_p50", 0.5),
+            quantile("absolute_error_p95", 0.95),
+        ]
     }
 
-    /// Mean squared error.
-    pub(crate) fn mse(&self) -> f64 {
-        self.squared.value() / self.rows as f64
+    /// The mean of |e| over `rows`, and its variance.
+    pub(crate) fn absolute_error_mean(&self) -> Option<(f64, f64)> {
+        let mean = self.mean(&self.absolute)?;
+        Some((mean, self.variance(mean)?))
     }
 
-    /// Mean of predicted − actual.
-    pub(crate) fn bias(&self) -> f64 {
-        self.errors.value() / self.rows as f64
+    fn mean(&self, sum: &Exact) -> Option<f64> {
+        (self.rows > 0).then(|| sum.value() / self.rows as f64)
     }
 
     /// Mean of |e / actual| over the rows whose actual value is not 0, as a ratio (0.1 is 10 %).
-    pub(crate) fn mape(&self) -> Option<f64> {
+    fn mape(&self) -> Metric {
         let rows = self.rows - self.zero_actuals;
-        (rows > 0).then(|| self.percentage.value() / rows as f64)
+        let mean = (rows > 0).then(|| self.percentage.value() / rows as f64);
+        let reason = if self.rows > 0 {
+            "every actual value is 0"
+        } else {
+            NO_LABELS
+        };
+        Metric::new("mape", mean, reason)
     }
 
-    /// Mean of 2·|e| / (|predicted| + |actual|), a ratio in 0..=2; a row of two zeros is perfect.
-    pub(crate) fn smape(&self) -> f64 {
-        self.symmetric.value() / self.rows as f64
-    }
-
-    /// 1 − Σe² / Σ(actual − mean)²; `None` where all actual values are equal.
-    pub(crate) fn r2(&self) -> Option<f64> {
-        let spread = self.spread();
-        (spread > 0.0).then(|| 1.0 - self.squared.value() / spread)
-    }
-
-    /// Half width of the 95 % interval of a mean whose squares average to `mean_square`; `None` below two rows.
-    pub(crate) fn half_width(&self, mean: f64) -> Option<f64> {
-        if self.rows < 2 {
-            return None;
+    /// 1 − Σe² / Σ(actual − mean)².
+    fn r2(&self) -> Metric {
+        if self.rows <= 0 {
+            return Metric::new("r2", None, NO_LABELS);
         }
-        let variance = (self.mse() - mean * mean).max(0.0);
-        Some(super::intervals::Z95 * (variance / (self.rows - 1) as f64).sqrt())
+        let spread = self.spread();
+        let value = (spread > 0.0).then(|| 1.0 - self.squared.value() / spread);
+        Metric::new("r2", value, "all actual values are equal")
+    }
+
+    /// 95 % interval of the mean of errors (signed or absolute: their squares are the same).
+    fn interval(&self, mean: f64) -> Option<Interval> {
+        let half = Z95 * (self.variance(mean)? / self.rows as f64).sqrt();
+        Some(Interval {
+            low: mean - half,
+            high: mean + half,
+        })
+    }
+
+    /// Sample variance of errors with that mean; `None` below two rows.
+    fn variance(&self, mean: f64) -> Option<f64> {
+        let square = self.mean(&self.squared)?;
+        let rows = self.rows as f64;
+        (self.rows > 1).then(|| (square - mean * mean).max(0.0) * rows / (rows - 1.0))
     }
 
     /// Σ(actual − mean)² = Σa² − (Σa)²/n. The difference cancels when the mean is far from 0, hence in pairs of

@@ -7,33 +7,58 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::exact::Exact;
-use super::histogram::{Histogram, bin};
+use super::histogram::{BINS, Histogram, STEP, bin};
+use super::members::Members;
+use super::metrics::Metric;
 use super::{Class, Scored, TaskKind};
 
 /// The k of top-k accuracy.
-pub(crate) const TOP_K: [usize; 3] = [2, 3, 5];
+const TOP_K: [usize; 3] = [2, 3, 5];
+const TOP_K_NAMES: [&str; TOP_K.len()] = ["top_2_accuracy", "top_3_accuracy", "top_5_accuracy"];
 /// A row with more scores than this adds to no per-class curves: they would cost one histogram update a class and
 /// label. Decided by the row alone, so order cannot matter.
 const CURVE_CLASSES_MAX: usize = 256;
 /// Probabilities are clipped this far from 0 and 1 before their logarithm is taken.
 const CLIP: f64 = 1e-15;
 
+const NO_SCORES: &str = "no labelled prediction has a score";
+const TOO_FEW: &str = "no labelled prediction scores more classes than that";
+
 /// Sums over predictions that carry scores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scores {
     /// Every prediction, labelled or not, by its score (binary: of the positive class; multiclass: the highest).
-    pub(crate) distribution: BTreeMap<u16, i64>,
+    distribution: BTreeMap<u16, i64>,
     /// Sum of the scores in `distribution`.
-    pub(crate) sum: Exact,
+    sum: Exact,
     /// Labelled predictions with scores.
-    pub(crate) labelled: i64,
+    labelled: i64,
     /// One class against the rest; binary: only the positive class.
     pub(crate) curves: BTreeMap<Class, Histogram>,
-    pub(crate) calibration: Calibration,
-    pub(crate) brier: Exact,
-    pub(crate) log_loss: Exact,
+    calibration: Calibration,
+    brier: Exact,
+    log_loss: Exact,
     /// For each k of [`TOP_K`]: rows with more than k scores, and how many had the truth among the k highest.
-    pub(crate) top: [(i64, i64); TOP_K.len()],
+    top: [(i64, i64); TOP_K.len()],
+}
+
+/// Scores of all predictions, labelled or not, as published.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Distribution {
+    mean: f64,
+    /// (middle, count) of each bar, 0.05 wide, that is not empty.
+    bars: Vec<(f64, u64)>,
+}
+
+impl Distribution {
+    /// `values` and `counts` are what Elasticsearch's `histogram` field takes.
+    pub(crate) fn write(&self, members: &mut Members<'_>) {
+        members.number("mean", self.mean);
+        members.object("histogram", |histogram| {
+            histogram.numbers("values", self.bars.iter().map(|bar| bar.0));
+            histogram.counts("counts", self.bars.iter().map(|bar| bar.1));
+        });
+    }
 }
 
 impl Scores {
@@ -91,6 +116,45 @@ impl Scores {
             ours.0 += theirs.0;
             ours.1 += theirs.1;
         }
+    }
+
+    /// Log-loss, Brier score and calibration error.
+    pub(crate) fn metrics(&self) -> [Metric; 3] {
+        let rows = self.labelled;
+        let mean = |sum: &Exact| (rows > 0).then(|| sum.value() / rows as f64);
+        [
+            Metric::new("log_loss", mean(&self.log_loss), NO_SCORES),
+            Metric::new("brier", mean(&self.brier), NO_SCORES),
+            Metric::new("ece", self.calibration.error(), NO_SCORES),
+        ]
+    }
+
+    /// Share of rows whose truth is among the k highest scores, for each k of [`TOP_K`].
+    pub(crate) fn top_k(&self) -> Vec<Metric> {
+        let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
+        let metric = |(name, &(rows, hits)): (&'static str, &(i64, i64))| {
+            Metric::proportion(name, (unsigned(hits), unsigned(rows)), TOO_FEW)
+        };
+        TOP_K_NAMES.into_iter().zip(&self.top).map(metric).collect()
+    }
+
+    /// Scores of all predictions; `None` without any.
+    pub(crate) fn distribution(&self) -> Option<Distribution> {
+        let mut bars: BTreeMap<u16, u64> = BTreeMap::new();
+        for (&bin, &count) in &self.distribution {
+            // The bin of exactly 1 belongs to the last bar.
+            let bar = bin.min(BINS - 1) / STEP;
+            *bars.entry(bar).or_default() += u64::try_from(count).unwrap_or(0);
+        }
+        let count: u64 = bars.values().sum();
+        let middle = |bar: u16| f64::from(2 * bar + 1) * f64::from(STEP) / f64::from(2 * BINS);
+        (count > 0).then(|| Distribution {
+            mean: self.sum.value() / count as f64,
+            bars: bars
+                .into_iter()
+                .map(|(bar, count)| (middle(bar), count))
+                .collect(),
+        })
     }
 
     fn label_classes(&mut self, scores: &[(Class, f64)], actual: Class, times: i64) {
