@@ -282,3 +282,6 @@ fn dead_letter(batch: &Batch, offset: u64, reason: String, record: &[u8]) -> Dea
 
 /// An index name is shared by all documents of its day.
 type Index = Arc<str>;
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub struct PredictionDocument<'d, 'a> {
     /// What the host did: JSON members, perhaps none.
     pub host: &'d [u8],
     /// The record, where it is kept.
-    pub record: Option<&'d Record<'d, 'a>>,
+    pub record: Option<&'d Record<'d, 'd>>,
 }
 
 impl PredictionDocument<'_, '_> {

@@ -281,13 +281,13 @@ impl Engine {
     }
 
     fn ship_orphan(&mut self, address: Address, early: &Early, joined: bool, now: Timestamp, out: &mut Documents) {
+        let version = self.state.tables.next_version(now);
         let actual = self.state.tables.value(early.truth.actual);
         let model = address.model.map(|model| self.state.tables.models.text(model));
         let (time, arrived) = (early.truth.time, early.arrived);
         let document = OrphanDocument { id: &early.id, model, actual, time, arrived, joined };
         let index = self.compiled.indices.name(Dataset::Label, document.event_time());
         let id = crate::flow::document::window_id(&[&self.settings.pipeline, "label", model.unwrap_or_default(), &early.id]);
-        let version = self.state.tables.next_version(now);
         let letterhead = &self.compiled.letterhead;
         out.add(Action::Index { version }, &index, &id, super::key_of_id(&id), |bytes| document.write(letterhead, now, bytes));
     }
