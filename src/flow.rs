@@ -2,6 +2,7 @@
 //! time comes in as `now`. Everything worth testing is tested here.
 
 pub mod bulk;
+pub mod canonical;
 pub mod decode;
 pub mod document;
 pub mod engine;
