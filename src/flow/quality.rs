@@ -8,7 +8,7 @@
 
 mod averages;
 mod calibration;
-// pub mod comparison;
+pub mod comparison;
 mod confusion;
 mod exact;
 mod histogram;
@@ -25,7 +25,7 @@ mod tally;
 #[cfg(test)]
 // mod algebra_tests;
 #[cfg(test)]
-// mod reference_tests;
+mod reference_tests;
 pub use averages::Average;
 pub use intervals::Interval;
 pub use metrics::Metric;
