@@ -23,7 +23,7 @@ mod summary;
 mod tally;
 
 #[cfg(test)]
-// mod algebra_tests;
+mod algebra_tests;
 #[cfg(test)]
 mod reference_tests;
 pub use averages::Average;
