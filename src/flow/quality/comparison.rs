@@ -1,7 +1,7 @@
 //! Version against version in one window: differences with intervals, and how surprising they would be by chance.
 //!
 //! Differences are candidate − baseline. Shares are compared by Newcombe's interval (his method 10: Wilson's intervals, squared and added)
-//! and the pooled two-proportion z-test; where both versions scored the same ids, McNemar's test on the pairs that disagree
+//! and the pooled two-proportion z-test; where both versions scored the same ids, `McNemar`'s test on the pairs that disagree
 //! says more with less. Many slices mean many tests: [`adjust`] holds the family's error by Holm's steps.
 
 use super::confusion::Confusion;
@@ -10,7 +10,7 @@ use super::members::Members;
 use super::tally::Tally;
 use super::{Class, TaskKind};
 
-/// Below this many discordant pairs McNemar's test is the exact binomial one.
+/// Below this many discordant pairs `McNemar`'s test is the exact binomial one.
 const EXACT_BELOW: u64 = 25;
 
 /// Two versions in one window.
@@ -51,7 +51,7 @@ pub struct Test {
     pub p_adjusted: Option<f64>,
 }
 
-/// McNemar's test.
+/// `McNemar`'s test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct McNemar {
     /// Ids only the baseline got right.
@@ -145,7 +145,7 @@ pub fn two_proportions(first: (u64, u64), second: (u64, u64)) -> Option<Test> {
     test((share(second) - share(first)) / error)
 }
 
-/// McNemar's test of the pairs on which two versions disagree: exact binomial below 25, else continuity-corrected χ².
+/// `McNemar`'s test of the pairs on which two versions disagree: exact binomial below 25, else continuity-corrected χ².
 pub fn mcnemar(baseline_only: u64, candidate_only: u64) -> McNemar {
     let (fewer, discordant) = (
         baseline_only.min(candidate_only),

@@ -2,6 +2,12 @@
 //! `metrics.py` beside it (versions are in the file). Each case is counted twice: straight, and through wrong labels,
 //! corrections and split tallies merged backwards; both must agree to the bit.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "delays are small; thresholds are written alike on both sides"
+)]
+
 use serde_json::Value;
 
 use super::comparison::{compare, holm, mcnemar, newcombe, two_proportions};
@@ -128,8 +134,11 @@ struct Case {
     name: String,
     task: TaskKind,
     names: Vec<String>,
-    rows: Vec<(Outcome, Outcome, Option<f64>, Vec<(Class, f64)>)>,
+    rows: Vec<Row>,
 }
+
+/// Actual, predicted, score, scores.
+type Row = (Outcome, Outcome, Option<f64>, Vec<(Class, f64)>);
 
 impl Case {
     fn read(case: &Value) -> Self {

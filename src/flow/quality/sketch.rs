@@ -90,6 +90,12 @@ fn middle(bucket: i16) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ranks are small and not negative"
+    )]
+
     use proptest::prelude::*;
 
     use super::*;
