@@ -8,7 +8,7 @@
 
 mod averages;
 mod calibration;
-// pub mod comparison;
+pub mod comparison;
 mod confusion;
 mod exact;
 mod histogram;
@@ -23,9 +23,9 @@ mod summary;
 mod tally;
 
 #[cfg(test)]
-// mod algebra_tests;
+mod algebra_tests;
 #[cfg(test)]
-// mod reference_tests;
+mod reference_tests;
 pub use averages::Average;
 pub use intervals::Interval;
 pub use metrics::Metric;

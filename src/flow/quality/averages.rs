@@ -32,7 +32,8 @@ const AVERAGED: [Of; 6] = [
     Quadrants::specificity,
 ];
 
-const AREAS: [(&str, fn(&Histogram) -> Option<Area>); 2] = [
+type AreaOf = fn(&Histogram) -> Option<Area>;
+const AREAS: [(&str, AreaOf); 2] = [
     ("roc_auc", Histogram::roc_auc),
     ("average_precision", Histogram::average_precision),
 ];

@@ -43,7 +43,7 @@ impl Calibration {
         }
     }
 
-    /// Σ n_b/n · |mean score − share of hits|; `None` where nothing is in.
+    /// `Σ n_b/n · |mean score − share of hits|`; `None` where nothing is in.
     pub(crate) fn error(&self) -> Option<f64> {
         let count: i64 = self.bins.values().map(|bin| bin.count).sum();
         if count <= 0 {

@@ -151,6 +151,8 @@ fn scale(number: f64, exponent: i32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::float_cmp, reason = "exactness is what is tested")]
+
     use proptest::prelude::*;
 
     use super::*;

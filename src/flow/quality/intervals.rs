@@ -22,9 +22,18 @@ pub fn wilson(hits: u64, trials: u64) -> Option<Interval> {
     let centre = share + z2 / (2.0 * n);
     let spread = Z95 * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
+    // The ends of nothing and of all are exact, which rounding would miss by 1e-17.
     Some(Interval {
-        low: ((centre - spread) / scale).max(0.0),
-        high: ((centre + spread) / scale).min(1.0),
+        low: if hits == 0 {
+            0.0
+        } else {
+            (centre - spread) / scale
+        },
+        high: if hits == trials {
+            1.0
+        } else {
+            (centre + spread) / scale
+        },
     })
 }
 

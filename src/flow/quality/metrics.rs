@@ -106,7 +106,7 @@ impl Quadrants {
         self.f_beta("f2", 2.0)
     }
 
-    /// (1+β²)TP / ((1+β²)TP + β²FN + FP).
+    /// `(1+β²)TP / ((1+β²)TP + β²FN + FP)`.
     fn f_beta(&self, name: &'static str, beta: f64) -> Metric {
         let weight = beta * beta;
         let hits = (1.0 + weight) * self.tp as f64;

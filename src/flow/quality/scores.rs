@@ -1,6 +1,7 @@
 //! What class scores add to a tally: their distribution before any label, and by label the curves (ROC, precision–recall),
 //! calibration, Brier, log-loss and top-k hits.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -214,8 +215,10 @@ fn headline(task: &TaskKind, scored: &Scored<'_>) -> Option<(Class, f64)> {
 /// How many scores come before the one at `place`. Equal scores rank by place, the last first: scikit-learn's rule, whose
 /// columns are in the record's order here.
 fn rank(scores: &[(Class, f64)], place: usize, score: f64) -> usize {
-    let before = |&(other, entry): &(usize, &(Class, f64))| {
-        entry.1 > score || (entry.1 == score && other > place)
+    let before = |&(other, entry): &(usize, &(Class, f64))| match entry.1.total_cmp(&score) {
+        Ordering::Greater => true,
+        Ordering::Equal => other > place,
+        Ordering::Less => false,
     };
     scores.iter().enumerate().filter(before).count()
 }

@@ -189,6 +189,16 @@ impl Tally {
         self.moments.as_deref()
     }
 
+    /// Without what only the way here shows: the number of changes, and cells that once held something.
+    #[cfg(test)]
+    pub(crate) fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        settled.revision = 0;
+        settled.corrected_labels = 0;
+        settled.cells.retain(|_, count| *count != 0);
+        settled
+    }
+
     /// Adds (`times` = 1) or takes back (−1) all that one label means.
     fn put(&mut self, task: &TaskKind, scored: &Scored<'_>, actual: Outcome, times: i64) {
         if actual == Outcome::None {
