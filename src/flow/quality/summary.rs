@@ -122,7 +122,7 @@ impl Summary {
         &self.cells
     }
 
-    /// The threshold sweep, 0 to 1 in steps of 0.05; empty unless binary with scored labels.
+    /// The threshold sweep, 0 to 1 in steps of 0.05; empty unless binary and some label had a score.
     pub fn thresholds(&self) -> &[ThresholdRow] {
         &self.thresholds
     }
@@ -192,6 +192,7 @@ impl Summary {
         });
     }
 
+    /// Whatever is not the positive class is one class here, however it is called.
     fn binary(&mut self, quadrants: &Quadrants, scores: Option<&Scores>, positive: Class) {
         let sides = [*quadrants, quadrants.swapped()];
         self.judged = quadrants.count();
@@ -210,10 +211,10 @@ impl Summary {
         ]);
         if let Some(scores) = scores {
             self.metrics.extend(scores.metrics());
+            let curve = scores.curves.get(&positive);
             let none = Histogram::default();
-            let curve = scores.curves.get(&positive).unwrap_or(&none);
-            self.metrics.extend(curve.areas());
-            self.thresholds = sweep(curve);
+            self.metrics.extend(curve.unwrap_or(&none).areas());
+            self.thresholds = curve.map(sweep).unwrap_or_default();
         }
     }
 
@@ -268,9 +269,6 @@ fn coverage(counts: &Counts) -> Vec<Metric> {
 /// The binary counts at every threshold, from the positive class's histogram.
 fn sweep(curve: &Histogram) -> Vec<ThresholdRow> {
     let (positives, negatives) = curve.from(0);
-    if positives + negatives == 0 {
-        return Vec::new();
-    }
     let row = |bin: u16| {
         let (tp, fp) = curve.from(bin);
         ThresholdRow {
