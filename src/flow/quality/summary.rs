@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::averages::Average;
 use super::confusion::Confusion;
-use super::histogram::{BINS, Histogram, STEP, edge};
+use super::histogram::Histogram;
 use super::members::Members;
 use super::metrics::{Metric, NO_LABELS, NO_PREDICTIONS, Quadrants, balanced_accuracy, mcc};
 use super::regression::Moments;
@@ -268,20 +268,17 @@ fn coverage(counts: &Counts) -> Vec<Metric> {
 
 /// The binary counts at every threshold, from the positive class's histogram.
 fn sweep(curve: &Histogram) -> Vec<ThresholdRow> {
-    let (positives, negatives) = curve.from(0);
-    let row = |bin: u16| {
-        let (tp, fp) = curve.from(bin);
-        ThresholdRow {
-            threshold: edge(bin),
-            quadrants: Quadrants {
-                tp,
-                fp,
-                fn_: positives.saturating_sub(tp),
-                tn: negatives.saturating_sub(fp),
-            },
-        }
+    let (positives, negatives) = curve.totals();
+    let row = |(threshold, tp, fp)| ThresholdRow {
+        threshold,
+        quadrants: Quadrants {
+            tp,
+            fp,
+            fn_: positives.saturating_sub(tp),
+            tn: negatives.saturating_sub(fp),
+        },
     };
-    (0..=BINS).step_by(usize::from(STEP)).map(row).collect()
+    curve.sweep().into_iter().map(row).collect()
 }
 
 fn latency(timing: &Timing) -> Vec<(&'static str, f64)> {
