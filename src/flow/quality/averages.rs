@@ -6,7 +6,7 @@
 use super::histogram::{Area, Histogram};
 use super::metrics::{Metric, NO_LABELS, Quadrants};
 
-const NO_AREA: &str = "no class has one";
+const NO_AREA: &str = "no class has scored labels both of it and of others";
 
 /// The averages of one kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,9 +57,9 @@ pub(crate) fn averages(members: &[Member<'_>]) -> Vec<Average> {
         pooled.tn += member.quadrants.tn;
         pooled_curve.merge(member.curve.unwrap_or(&none));
     }
-    let micro = |of: &Of| Metric {
-        interval: None,
-        ..of(&pooled)
+    let micro = |of: &Of| {
+        let metric = of(&pooled);
+        Metric::new(metric.name, metric.value.ok(), NO_LABELS)
     };
     let mut micro_metrics: Vec<Metric> = AVERAGED.iter().map(micro).collect();
     if seen.iter().any(|member| member.curve.is_some()) {
