@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::section::{Item, Section};
+use crate::config::item::Item;
+use crate::config::section::Section;
 use crate::config::values;
 use crate::flow::canonical;
 use crate::flow::join;
@@ -70,7 +71,7 @@ pub(super) fn task(mut section: Section<'_>) -> Option<Task> {
     let threshold = threshold
         .and_then(|item| item.number(0.0..=1.0))
         .unwrap_or(0.5);
-    let classes = classes.and_then(task_classes).unwrap_or_default();
+    let classes = classes.as_ref().and_then(task_classes).unwrap_or_default();
     Some(match kind? {
         TaskKind::Binary => Task::Binary {
             positive: positive?,
@@ -81,7 +82,7 @@ pub(super) fn task(mut section: Section<'_>) -> Option<Task> {
     })
 }
 
-fn task_classes(item: Item<'_>) -> Option<Vec<String>> {
+fn task_classes(item: &Item<'_>) -> Option<Vec<String>> {
     let mut classes = Vec::new();
     for item in item.clone().list(CLASSES_MAX)? {
         let Some(text) = item.clone().text() else {
