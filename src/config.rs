@@ -27,6 +27,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::edge::{elastic, receive, sample, ship, tail, write};
 use crate::flow::engine;
@@ -156,6 +157,14 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         .get("slices")
         .and_then(Item::section)
         .map_or(quality::SLICE_VALUES, quality::slices);
+    let publish_every_ms = file
+        .get("publish_every")
+        .and_then(|item| item.duration(Duration::from_secs(1)..=Duration::from_hours(1)))
+        .map_or(quality::PUBLISH_EVERY_MS, quality::milliseconds);
+    let min_support = file
+        .get("quality")
+        .and_then(Item::section)
+        .map_or(quality::MIN_SUPPORT, quality::min_support);
     let keep_record = file
         .get("privacy")
         .and_then(Item::section)
@@ -192,6 +201,13 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
             join,
             slice_values_max,
             keep_record,
+            publish_every_ms,
+            min_support,
+            host_tolerance_ms: host
+                .as_ref()
+                .map_or(0, |host| quality::milliseconds(host.every * 6))
+                .max(60_000),
+            expires: true,
         },
         files: inputs.files,
         receivers: inputs.receivers,

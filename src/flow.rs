@@ -13,4 +13,5 @@ pub mod lines;
 pub mod mapping;
 pub mod names;
 pub mod quality;
+pub mod slices;
 pub mod windows;

@@ -1,4 +1,4 @@
-//! `task:`, `windows:`, `join:` and `slices:`: what is counted, over what, for how long.
+//! `task:`, `windows:`, `join:`, `slices:` and `quality:`: what is counted, over what, for how long.
 
 use std::time::Duration;
 
@@ -12,6 +12,12 @@ use crate::flow::windows::Length;
 
 /// Default of `slices.max_values`.
 pub(super) const SLICE_VALUES: usize = 200;
+
+/// Default of `publish_every`: a person looking at a dashboard sees a label's effect within its refresh.
+pub(super) const PUBLISH_EVERY_MS: i64 = 10_000;
+
+/// Default of `quality.min_support`: below it a proportion's interval is wider than most differences worth seeing.
+pub(super) const MIN_SUPPORT: u64 = 30;
 
 /// Each length is a whole set of windows for each model and slice.
 const WINDOWS_MAX: usize = 8;
@@ -43,10 +49,12 @@ pub(super) fn task(mut section: Section<'_>) -> Option<Task> {
         Some(TaskKind::Binary) => section.require("positive"),
         _ => section.get("positive"),
     };
+    let negative = section.get("negative");
     let threshold = section.get("threshold");
     let classes = section.get("classes");
     for (item, belongs_to) in [
         (&positive, TaskKind::Binary),
+        (&negative, TaskKind::Binary),
         (&threshold, TaskKind::Binary),
         (&classes, TaskKind::Multiclass),
     ] {
@@ -68,18 +76,41 @@ pub(super) fn task(mut section: Section<'_>) -> Option<Task> {
     let positive = positive
         .and_then(Item::text)
         .map(|text| canonical::text(&text).into_owned());
+    let negative_item = negative;
+    let negative = negative_item
+        .clone()
+        .and_then(Item::text)
+        .map(|text| canonical::text(&text).into_owned());
+    if let Some(item) = negative_item.filter(|_| negative == positive) {
+        item.fault(
+            "`negative` is the same class as `positive`",
+            "leave it out, or name the other side",
+        );
+    }
     let threshold = threshold
         .and_then(|item| item.number(0.0..=1.0))
         .unwrap_or(0.5);
     let classes = classes.as_ref().and_then(task_classes).unwrap_or_default();
     Some(match kind? {
         TaskKind::Binary => Task::Binary {
+            negative: negative.unwrap_or_else(|| opposite(positive.as_deref().unwrap_or_default())),
             positive: positive?,
             threshold,
         },
         TaskKind::Multiclass => Task::Multiclass { classes },
         TaskKind::Regression => Task::Regression,
     })
+}
+
+/// What the other side is called, unless the file says.
+fn opposite(positive: &str) -> String {
+    match positive {
+        "1" => "0".into(),
+        "true" => "false".into(),
+        "True" => "False".into(),
+        "yes" => "no".into(),
+        other => format!("not {other}"),
+    }
 }
 
 fn task_classes(item: &Item<'_>) -> Option<Vec<String>> {
@@ -169,6 +200,14 @@ pub(super) fn slices(mut section: Section<'_>) -> usize {
         .unwrap_or(SLICE_VALUES)
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+pub(super) fn min_support(mut section: Section<'_>) -> u64 {
+    let support = section
+        .get("min_support")
+        .and_then(|item| item.integer(0..=1_000_000_000));
+    section.finish();
+    support.unwrap_or(MIN_SUPPORT)
+}
+
+pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

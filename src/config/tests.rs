@@ -159,6 +159,7 @@ fn the_example_of_the_design_is_meant_as_written() {
         engine.task,
         Task::Binary {
             positive: "fraud".into(),
+            negative: "not fraud".into(),
             threshold: 0.5
         }
     );
@@ -172,6 +173,8 @@ fn the_example_of_the_design_is_meant_as_written() {
         (3_600_000, 5_000)
     );
     assert_eq!((engine.slice_values_max, engine.keep_record), (200, true));
+
+    assert_eq!((engine.publish_every_ms, engine.min_support), (10_000, 30));
 
     let host = config.host.unwrap();
     assert_eq!(host.every, Duration::from_secs(10));
@@ -191,8 +194,10 @@ fn the_example_of_the_design_is_meant_as_written() {
 
 #[test]
 fn every_pipeline_we_ship_is_good() {
+    // Example data lies wherever it was unpacked: NANNYML_DATA and the like have no default.
+    let data = |name: &str| name.ends_with("_DATA").then(|| "data".to_owned());
     for path in files("pipelines", ".yml") {
-        if let Err(faults) = Config::load(&path, NOTHING) {
+        if let Err(faults) = Config::load(&path, &data) {
             panic!("{faults}");
         }
     }
@@ -348,6 +353,21 @@ fn six_different_mistakes_are_told_in_one_go() {
             "13:27 the variable NO_SUCH_URL is not set",
         ]
     );
+}
+
+#[test]
+fn the_negative_side_has_a_name() {
+    let negative = |task: &str| {
+        let text = SMALLEST.replace("{kind: regression}", &format!("{{kind: binary, {task}}}"));
+        match good(&text).engine.task {
+            Task::Binary { negative, .. } => negative,
+            task => panic!("{task:?}"),
+        }
+    };
+    assert_eq!(negative("positive: 1.0"), "0");
+    assert_eq!(negative("positive: true"), "false");
+    assert_eq!(negative("positive: fraud"), "not fraud");
+    assert_eq!(negative("positive: fraud, negative: 0.0"), "0");
 }
 
 #[test]
