@@ -120,3 +120,25 @@ pub struct Scored<'a> {
     /// Time the model took, in milliseconds.
     pub latency_ms: Option<f64>,
 }
+
+/// What one label means to a window: all of it is taken back when the label is corrected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// The truth.
+    pub actual: Outcome,
+    /// From the prediction's time to the label's, in milliseconds; `None` where the label has no time.
+    pub delay_ms: Option<i64>,
+    /// The label is of a time after the window had closed.
+    pub late: bool,
+}
+
+impl Judgement {
+    /// A label that does not say when it was established.
+    pub const fn timeless(actual: Outcome) -> Self {
+        Self {
+            actual,
+            delay_ms: None,
+            late: false,
+        }
+    }
+}

@@ -20,7 +20,8 @@ fn counted(task: &TaskKind, rows: &[(Outcome, Option<f64>, Outcome)]) -> Tally {
             latency_ms: Some(10.0),
         };
         tally.predict(task, &scored);
-        tally.label(task, &scored, actual, Some(60_000), false);
+        let judgement = Judgement { actual, delay_ms: Some(60_000), late: false };
+        tally.label(task, &scored, judgement);
     }
     tally
 }
