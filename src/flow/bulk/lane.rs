@@ -51,10 +51,7 @@ impl Lane {
         let items = documents.items.get(from..).unwrap_or_default();
         let mut next = from;
         for item in items {
-            let lines = documents
-                .bytes
-                .get(item.lines.clone())
-                .unwrap_or_default();
+            let lines = documents.bytes.get(item.lines.clone()).unwrap_or_default();
             let fits = self.building.len() + lines.len() <= self.bulk_bytes;
             if self.closed || !(fits || self.places.is_empty()) || !self.busy.insert(item.key) {
                 self.closed = !self.places.is_empty();

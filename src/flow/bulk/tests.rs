@@ -63,7 +63,10 @@ fn sum(settled: &Settled) -> usize {
 #[test]
 fn only_failed_items_are_sent_again_and_byte_for_byte() {
     let sent = request("create", 0..4);
-    let settled = sent.settle(200, &reply(&[201, 429, 400, 503], "es_rejected_execution_exception"));
+    let settled = sent.settle(
+        200,
+        &reply(&[201, 429, 400, 503], "es_rejected_execution_exception"),
+    );
     assert_eq!((settled.stored, settled.refused.len()), (1, 1));
     let again = &settled.again[0];
     assert_eq!(ids(again), ["1", "3"]);
@@ -121,7 +124,8 @@ fn a_request_too_large_is_halved_in_order_down_to_one_document() {
 fn a_bad_request_in_elasticsearchs_words_is_halved_and_in_a_proxys_waits() {
     let words = br#"{"error":{"type":"illegal_argument_exception","reason":"Malformed action"},"status":400}"#;
     assert!(request("create", 0..2).settle(400, words).split);
-    let page = request("create", 0..2).settle(400, b"<html>The plain HTTP request was sent to HTTPS port");
+    let page =
+        request("create", 0..2).settle(400, b"<html>The plain HTTP request was sent to HTTPS port");
     assert!(matches!(page.pause, Some(Pause::Strange(_))), "{page:?}");
     assert_eq!(page.again[0].documents(), 2);
 }
@@ -130,15 +134,25 @@ fn a_bad_request_in_elasticsearchs_words_is_halved_and_in_a_proxys_waits() {
 fn what_a_person_must_mend_pauses() {
     let pause = |status, body: &[u8]| request("create", 0..2).settle(status, body).pause;
     let security = br#"{"error":{"type":"security_exception","reason":"no"},"status":403}"#;
-    let blocked = br#"{"error":{"type":"cluster_block_exception","reason":"read-only"},"status":403}"#;
+    let blocked =
+        br#"{"error":{"type":"cluster_block_exception","reason":"read-only"},"status":403}"#;
     assert!(matches!(pause(401, security), Some(Pause::Unauthorized(_))));
     assert!(matches!(pause(403, security), Some(Pause::Forbidden(_))));
     assert!(matches!(pause(403, blocked), Some(Pause::ReadOnly(_))));
     let items = |status, kind| pause(200, &reply(&[429, status], kind));
-    assert!(matches!(items(403, "security_exception"), Some(Pause::Forbidden(_))));
-    assert!(matches!(items(403, "cluster_block_exception"), Some(Pause::ReadOnly(_))));
+    assert!(matches!(
+        items(403, "security_exception"),
+        Some(Pause::Forbidden(_))
+    ));
+    assert!(matches!(
+        items(403, "cluster_block_exception"),
+        Some(Pause::ReadOnly(_))
+    ));
     // The flood-stage watermark answers 429 since 8.0.
-    assert!(matches!(items(429, "cluster_block_exception"), Some(Pause::ReadOnly(_))));
+    assert!(matches!(
+        items(429, "cluster_block_exception"),
+        Some(Pause::ReadOnly(_))
+    ));
 }
 
 #[test]
@@ -181,10 +195,25 @@ fn everything_before_a_barrier_is_settled_when_the_oldest_flight_is() {
 /// Any answer: of a cluster in any mood, or of anything else.
 fn any_answer() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let mood = prop_oneof![
-        Just(200_u16), Just(201), Just(400), Just(401), Just(403), Just(404), Just(409), Just(413), Just(429),
-        Just(500), Just(503), Just(507), any::<u16>(),
+        Just(200_u16),
+        Just(201),
+        Just(400),
+        Just(401),
+        Just(403),
+        Just(404),
+        Just(409),
+        Just(413),
+        Just(429),
+        Just(500),
+        Just(503),
+        Just(507),
+        any::<u16>(),
     ];
-    let kind = prop_oneof![Just("cluster_block_exception"), Just("security_exception"), Just("x\n\"")];
+    let kind = prop_oneof![
+        Just("cluster_block_exception"),
+        Just("security_exception"),
+        Just("x\n\"")
+    ];
     prop_oneof![
         4 => (Just(200), (proptest::collection::vec(mood.clone(), 0..12), kind)
             .prop_map(|(statuses, kind)| reply(&statuses, kind))),
