@@ -67,6 +67,8 @@ impl Fault {
         message: String,
         help: Option<String>,
     ) -> Self {
+        // Keys are quoted as they are, and a terminal must not obey what a file says.
+        let message = message.replace(char::is_control, "·");
         Self {
             severity,
             place,
