@@ -73,7 +73,7 @@ impl Config {
     pub fn load(path: &Path, environment: Environment<'_>) -> Result<Self, Faults> {
         let name = path.display().to_string();
         let bytes = read(path).map_err(|why| {
-            Faults::whole_file(&name, format!("cannot be read: {why}"), "check the path")
+            Faults::whole_file(&name, &format!("cannot be read: {why}"), "check the path")
         })?;
         match String::from_utf8(bytes) {
             Ok(text) => Self::parse(&name, &text, environment),
@@ -81,7 +81,7 @@ impl Config {
                 let at = error.utf8_error().valid_up_to();
                 Err(Faults::whole_file(
                     &name,
-                    format!("not UTF-8 at byte {at}"),
+                    &format!("not UTF-8 at byte {at}"),
                     "save the file as UTF-8",
                 ))
             }

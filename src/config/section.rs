@@ -28,7 +28,7 @@ impl Report {
         self.add(Fault::new(
             Severity::Error,
             Some(place),
-            message.into(),
+            &message.into(),
             Some(help.into()),
         ));
     }
@@ -37,7 +37,7 @@ impl Report {
         self.add(Fault::new(
             Severity::Warning,
             Some(place),
-            message.into(),
+            &message.into(),
             Some(help.into()),
         ));
     }

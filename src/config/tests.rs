@@ -506,7 +506,12 @@ fn survives(text: &str) {
         assert!((1..=lines + 1).contains(&fault.line()), "{faults}");
         assert!((1..=text.len() + 1).contains(&fault.column()), "{faults}");
     }
-    assert!(!faults.to_string().contains(SECRET), "{faults}");
+    let report = faults.to_string();
+    assert!(!report.contains(SECRET), "{report}");
+    assert!(
+        !report.contains(|c: char| c.is_control() && c != '\n'),
+        "{report:?}"
+    );
 }
 
 proptest! {

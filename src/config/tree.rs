@@ -374,7 +374,7 @@ fn fault(place: Place, message: &str, help: Option<&str>) -> Fault {
     Fault::new(
         Severity::Error,
         Some(place),
-        message.to_owned(),
+        message,
         help.map(str::to_owned),
     )
 }
