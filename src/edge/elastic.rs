@@ -20,11 +20,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use elasticsearch::auth::Credentials as ClientCredentials;
 use elasticsearch::cert::{Certificate, CertificateValidation};
+pub(crate) use elasticsearch::http::Method;
+use elasticsearch::http::Url;
 use elasticsearch::http::headers::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
 use elasticsearch::http::transport::{Transport as Client, TransportBuilder};
-use elasticsearch::http::{Method, Url};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
