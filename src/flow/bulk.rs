@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 pub use backoff::backoff;
 pub use lane::Lane;
-pub use reply::explain;
+pub use reply::{Explanation, explain};
 pub use settle::{Pause, Settled};
 
 /// A `_bulk` body and where its documents lie in it. Not empty.

@@ -124,9 +124,7 @@ impl Request {
         }
         let items = match Reply::read(reply) {
             Some(reply) if reply.items.len() == self.documents() => reply.items,
-            Some(_) | None => {
-                return self.all_again(Pause::Busy("an unreadable answer".to_owned()));
-            }
+            Some(_) | None => return self.all_again(unreadable(reply)),
         };
         let mut settled = Settled::default();
         let mut again = Vec::new();
@@ -207,6 +205,15 @@ fn verdict(document: Document<'_>, item: &reply::Item<'_>) -> Verdict {
             why.reason = format!("{} (status {status})", why.reason);
             Verdict::Refused(why)
         }
+    }
+}
+
+/// An answer cut short may be whole next time; a page of something else will be the same page.
+fn unreadable(reply: &[u8]) -> Pause {
+    if reply.is_empty() || reply.starts_with(b"{") {
+        Pause::Busy("an unreadable answer".to_owned())
+    } else {
+        Pause::Strange(format!("not JSON: {}", reply::explain(reply)))
     }
 }
 
