@@ -210,6 +210,9 @@ impl Opened {
         let folder = options.data_dir.join(&engine.pipeline);
         let checkpoints = checkpoint::Store::open(&folder)?;
         let checkpoint = checkpoints.load()?;
+        if engine.agent.name.is_empty() {
+            engine.agent.name = host_name().into();
+        }
         if engine.agent.id.is_empty() {
             engine.agent.id = agent_id(&engine.agent.name, checkpoints.folder());
         }
@@ -250,13 +253,17 @@ impl Opened {
 /// A client that has seen the cluster. Under `--once` a cluster that refuses us ends the run; otherwise shipping
 /// retries until it is mended, and inputs are read meanwhile.
 async fn connect(settings: &elastic::Settings, once: bool) -> Result<elastic::Elastic, Error> {
-    let client = elastic::Elastic::new(settings)?;
+    let client = elastic::Elastic::open(settings)?;
     match client.probe().await {
-        Ok(cluster) => info!(%cluster, "elasticsearch answers"),
+        Ok(cluster) => info!(name = %cluster.name, version = ?cluster.version, flavour = %cluster.flavour, "elasticsearch answers"),
         Err(error) if once => return Err(error.into()),
         Err(error) => warn!(%error, "elasticsearch does not answer yet, shipping goes on trying"),
     }
     Ok(client)
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The same after a restart, and after a lost data folder: made from host and data folder, not from chance. Otherwise

@@ -61,7 +61,7 @@ fn probe(config: &Config) -> Vec<String> {
         Ok(runtime) => runtime,
         Err(error) => return vec![format!("cannot start: {error}")],
     };
-    let asked = runtime.block_on(async { Elastic::new(settings)?.probe().await });
+    let asked = runtime.block_on(async { Elastic::open(settings)?.probe().await });
     asked.err().map(|error| error.to_string()).into_iter().collect()
 }
 

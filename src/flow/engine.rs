@@ -29,7 +29,7 @@ use crate::flow::windows::Windows;
 
 pub use settings::{Agent, Checkpoint, Input, Intake, Settings};
 pub use state::ResumeError;
-pub use totals::{Ignored, Totals};
+pub use totals::{Ignored, InputTotals, Totals};
 
 /// Text of a record that a dead letter keeps: enough to mend it, not enough to fill a disk.
 const DEAD_LETTER_TEXT_MAX: usize = 64 << 10;
