@@ -3,6 +3,7 @@
 //! The agent sees only the environment that a story gives it, so that a shell's variables cannot change a result.
 
 use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -162,6 +163,25 @@ impl Agent {
                 (None, Some(status)) => panic!("modelbeat ended ({status}) before {what}"),
             }
         })
+    }
+
+    /// Waits until two values are equal; an agent that has ended will not make them so.
+    #[track_caller]
+    pub(crate) fn wait_until_equal<T: PartialEq + Debug>(
+        &mut self,
+        what: &str,
+        expected: &T,
+        mut see: impl FnMut() -> T,
+    ) {
+        wait::until(&format!("{what} to be {expected:?}"), || {
+            let ended = self.exit_status();
+            let seen = see();
+            match ended {
+                _ if seen == *expected => Ok(()),
+                None => Err(format!("{seen:?}")),
+                Some(status) => panic!("modelbeat ended ({status}) when {what} was {seen:?}"),
+            }
+        });
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -17,7 +17,6 @@ use crate::agent::{Agent, Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
 use crate::documents::Documents;
 use crate::nannyml;
-use crate::wait;
 
 const TOKEN: &str = "a-token-for-this-test";
 
@@ -52,7 +51,7 @@ fn labels_over_http_give_the_documents_that_labels_in_a_file_give() {
     let (early, late) = labels.split_at(labels.len() / 2);
     sender.send_all(early);
     let predictions = prefix.indices("predictions");
-    wait::until_equal("all predictions stored", &(labels.len() as u64), || {
+    agent.wait_until_equal("all predictions stored", &(labels.len() as u64), || {
         prefix
             .cluster()
             .count(&predictions, &json!({ "match_all": {} }))
