@@ -1,9 +1,9 @@
-//! The pipeline file: YAML as written → [`Config`] as meant, or all its faults at once, each with
-//! file:line:column, the line itself and what to do about it. Knows every room; no room knows it.
+//! The pipeline file: YAML as written → [`Config`] as meant, or all its faults at once, each with its place, the line
+//! itself and what to do about it. Knows every room; no room knows it.
 //!
 //! ```text
 //! text ─ tree (places, variables put in) ─ section (keys asked for, one line each) ─ the rooms' settings
-//!                        └───────────────── faults, collected ─────────────────────────┘
+//!                                      └── item (values) ── faults, collected ───────┘
 //! ```
 //!
 //! Invariants: a `Config` exists only for a file without errors; no secret's value is ever part of a message; what the
@@ -12,6 +12,7 @@
 mod faults;
 mod host;
 mod inputs;
+mod item;
 mod mapping;
 mod output;
 mod quality;
@@ -34,7 +35,8 @@ use crate::flow::engine;
 pub use faults::{Fault, Faults, Place, Severity};
 pub use variables::Environment;
 
-use section::{Item, Report, Section};
+use item::Item;
+use section::{Report, Section};
 use values::Complaint;
 
 /// Pipeline files are a page long; more than this is a mistaken file name.
@@ -71,7 +73,7 @@ impl Config {
     pub fn load(path: &Path, environment: Environment<'_>) -> Result<Self, Faults> {
         let name = path.display().to_string();
         let bytes = read(path).map_err(|why| {
-            Faults::whole_file(&name, format!("cannot be read: {why}"), "check the path")
+            Faults::whole_file(&name, &format!("cannot be read: {why}"), "check the path")
         })?;
         match String::from_utf8(bytes) {
             Ok(text) => Self::parse(&name, &text, environment),
@@ -79,7 +81,7 @@ impl Config {
                 let at = error.utf8_error().valid_up_to();
                 Err(Faults::whole_file(
                     &name,
-                    format!("not UTF-8 at byte {at}"),
+                    &format!("not UTF-8 at byte {at}"),
                     "save the file as UTF-8",
                 ))
             }

@@ -8,9 +8,62 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{Config, Environment, schema};
+use crate::edge::elastic::Elastic;
 
 /// Tries what a good file names (Elasticsearch), and says what does not work, a line each.
 pub type Connect<'a> = &'a dyn Fn(&Config) -> Vec<String>;
+
+/// `modelbeat check FILE…`
+pub fn check(files: &[PathBuf], connect: bool) -> ExitCode {
+    let connect: Option<Connect<'_>> = connect.then_some(&probe as Connect<'_>);
+    let environment = |name: &str| std::env::var(name).ok();
+    run(files, &environment, connect, &mut io::stdout(), &mut io::stderr()).unwrap_or(ExitCode::FAILURE)
+}
+
+/// `modelbeat check --print-schema`
+pub fn schema() -> ExitCode {
+    print_schema(&mut io::stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Loads pipeline files for a command that works with them. Faults and warnings go to stderr.
+///
+/// # Errors
+/// The exit code, once every fault of every file has been told.
+pub fn load(files: &[PathBuf]) -> Result<Vec<Config>, ExitCode> {
+    let mut configs = Vec::with_capacity(files.len());
+    let mut good = true;
+    let mut err = io::stderr();
+    for file in files {
+        let said = match Config::load(file, &|name| std::env::var(name).ok()) {
+            Ok(config) => {
+                let warnings = config.warnings.to_string();
+                configs.push(config);
+                warnings
+            }
+            Err(faults) => {
+                good = false;
+                faults.to_string()
+            }
+        };
+        if !said.is_empty() && writeln!(err, "{said}").is_err() {
+            return Err(ExitCode::FAILURE);
+        }
+    }
+    if good { Ok(configs) } else { Err(ExitCode::FAILURE) }
+}
+
+/// Asks the Elasticsearch that a file names who it is.
+fn probe(config: &Config) -> Vec<String> {
+    let Some((settings, _)) = &config.elasticsearch else {
+        return Vec::new();
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![format!("cannot start: {error}")],
+    };
+    let asked = runtime.block_on(async { Elastic::new(settings)?.probe().await });
+    asked.err().map(|error| error.to_string()).into_iter().collect()
+}
 
 /// Checks files, and says how they are. `connect` is asked about every file without errors.
 ///

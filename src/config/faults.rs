@@ -64,9 +64,11 @@ impl Fault {
     pub(super) fn new(
         severity: Severity,
         place: Option<Place>,
-        message: String,
+        message: &str,
         help: Option<String>,
     ) -> Self {
+        // Keys are quoted as they are, and a terminal must not obey what a file says.
+        let message = message.replace(char::is_control, "·");
         Self {
             severity,
             place,
@@ -106,7 +108,7 @@ impl Faults {
     }
 
     /// One fault about the file as a whole.
-    pub(super) fn whole_file(name: &str, message: String, help: &str) -> Self {
+    pub(super) fn whole_file(name: &str, message: &str, help: &str) -> Self {
         let fault = Fault::new(Severity::Error, None, message, Some(help.to_owned()));
         Self {
             name: name.to_owned(),

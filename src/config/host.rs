@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::section::{Item, Section};
+use crate::config::item::Item;
+use crate::config::section::Section;
 use crate::edge::sample::{ProcessSelector, Settings};
 
 /// Without `host:` the machine is sampled, but no process.

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::config::existing_file;
+use crate::config::item::Item;
 use crate::config::mapping::Kinds;
-use crate::config::section::{Item, Section};
+use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::edge::{receive, tail};
 use crate::flow::decode::Format;
@@ -70,7 +71,7 @@ fn one(item: Item<'_>, id: InputId, kinds: Kinds, inputs: &mut Inputs) -> Option
     let kind_of_input = section
         .require("type")
         .and_then(|item| item.one_of(&[("file", Type::File), ("http", Type::Http)]));
-    let kind = section.get("kind").and_then(|item| kind(item, kinds));
+    let kind = section.get("kind").and_then(|item| kind(&item, kinds));
     match kind_of_input? {
         Type::File => {
             let mut section = section.called("inputs.file");
@@ -212,7 +213,7 @@ fn tls(mut section: Section<'_>) -> Option<receive::Tls> {
     })
 }
 
-fn kind(item: Item<'_>, kinds: Kinds) -> Option<Kind> {
+fn kind(item: &Item<'_>, kinds: Kinds) -> Option<Kind> {
     let kind = item
         .clone()
         .one_of(&[("prediction", Kind::Prediction), ("label", Kind::Label)])?;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::section::{Item, Section};
+use crate::config::item::Item;
+use crate::config::section::Section;
 use crate::config::values::Complaint;
 use crate::flow::canonical;
 use crate::flow::mapping::{LabelPaths, PredictionPaths, ScoreSource, Settings, Source};
@@ -74,14 +75,14 @@ fn prediction_paths(mut section: Section<'_>, task: Option<&Task>) -> Option<Pre
     let predicted_item = section.get("predicted");
     let score_item = section.get("score");
     let latency_ms = section.get("latency_ms").and_then(path);
-    let slices = section.get("slices").and_then(slices);
+    let slices = section.get("slices").as_ref().and_then(slices);
     match (&predicted_item, &score_item, task) {
         (None, None, _) => section.fault(
             "neither `predicted` nor `score` is mapped: nothing can be judged",
             "add one of them",
         ),
         (None, _, Some(Task::Regression)) => {
-            section.fault("a regression needs `predicted`", "map the predicted number")
+            section.fault("a regression needs `predicted`", "map the predicted number");
         }
         (_, Some(score), Some(Task::Regression)) => {
             score.fault(
@@ -207,7 +208,7 @@ fn score(item: Item<'_>, task: Option<&Task>) -> Option<ScoreSource> {
             );
         }
         _ if classes.is_empty() => {
-            item.fault("no class has a score here", "write `class: path` lines")
+            item.fault("no class has a score here", "write `class: path` lines");
         }
         _ => {}
     }
@@ -215,7 +216,7 @@ fn score(item: Item<'_>, task: Option<&Task>) -> Option<ScoreSource> {
 }
 
 /// Slice name → path, in the file's order.
-fn slices(item: Item<'_>) -> Option<Vec<(String, String)>> {
+fn slices(item: &Item<'_>) -> Option<Vec<(String, String)>> {
     let entries = item.clone().entries()?;
     if entries.len() > SLICES_MAX {
         item.fault(

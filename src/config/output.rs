@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::config::section::{Item, Section};
+use crate::config::item::Item;
+use crate::config::section::Section;
 use crate::config::values::Complaint;
 use crate::config::{INDEX_PREFIX, existing_file};
 use crate::edge::elastic::{self, Credentials};

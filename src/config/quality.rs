@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::section::{Item, Section};
+use crate::config::item::Item;
+use crate::config::section::Section;
 use crate::config::values;
 use crate::flow::canonical;
 use crate::flow::join;
@@ -75,13 +76,21 @@ pub(super) fn task(mut section: Section<'_>) -> Option<Task> {
     let positive = positive
         .and_then(Item::text)
         .map(|text| canonical::text(&text).into_owned());
-    let negative = negative
+    let negative_item = negative;
+    let negative = negative_item
+        .clone()
         .and_then(Item::text)
         .map(|text| canonical::text(&text).into_owned());
+    if let Some(item) = negative_item.filter(|_| negative == positive) {
+        item.fault(
+            "`negative` is the same class as `positive`",
+            "leave it out, or name the other side",
+        );
+    }
     let threshold = threshold
         .and_then(|item| item.number(0.0..=1.0))
         .unwrap_or(0.5);
-    let classes = classes.and_then(task_classes).unwrap_or_default();
+    let classes = classes.as_ref().and_then(task_classes).unwrap_or_default();
     Some(match kind? {
         TaskKind::Binary => Task::Binary {
             negative: negative.unwrap_or_else(|| opposite(positive.as_deref().unwrap_or_default())),
@@ -104,7 +113,7 @@ fn opposite(positive: &str) -> String {
     }
 }
 
-fn task_classes(item: Item<'_>) -> Option<Vec<String>> {
+fn task_classes(item: &Item<'_>) -> Option<Vec<String>> {
     let mut classes = Vec::new();
     for item in item.clone().list(CLASSES_MAX)? {
         let Some(text) = item.clone().text() else {

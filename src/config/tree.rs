@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str, environment: Environment<'_>, report: &Report) -
     match builder.document() {
         Ok(node) => node,
         Err(fault) => {
-            report.add(*fault);
+            report.add(fault);
             None
         }
     }
@@ -84,7 +84,7 @@ struct Context<'c> {
 }
 
 impl<'a> Builder<'a> {
-    fn document(&mut self) -> Result<Option<Node>, Box<Fault>> {
+    fn document(&mut self) -> Result<Option<Node>, Fault> {
         let mut document = None;
         loop {
             let (event, span) = self.next()?;
@@ -128,7 +128,7 @@ impl<'a> Builder<'a> {
         Ok(document)
     }
 
-    fn next(&mut self) -> Result<(Event<'a>, Span), Box<Fault>> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
         match self.parser.next_event() {
             Some(Ok(next)) => Ok(next),
             Some(Err(error)) => Err(self.syntax_error(&error)),
@@ -136,12 +136,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn node(
-        &mut self,
-        event: Event<'a>,
-        span: Span,
-        context: Context<'_>,
-    ) -> Result<Node, Box<Fault>> {
+    fn node(&mut self, event: Event<'a>, span: Span, context: Context<'_>) -> Result<Node, Fault> {
         if context.depth > DEPTH_MAX {
             return Err(fault(place(span), "nested too deeply", None));
         }
@@ -173,7 +168,7 @@ impl<'a> Builder<'a> {
         Ok(Node { place: at, value })
     }
 
-    fn list(&mut self, context: Context<'_>) -> Result<Value, Box<Fault>> {
+    fn list(&mut self, context: Context<'_>) -> Result<Value, Fault> {
         let mut items = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -191,7 +186,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn map(&mut self, context: Context<'_>) -> Result<Value, Box<Fault>> {
+    fn map(&mut self, context: Context<'_>) -> Result<Value, Fault> {
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -286,7 +281,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Box<Fault> {
+    fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Fault {
         let mut at = Place {
             line: error.marker().line(),
             column: error.marker().col() + 1,
@@ -358,8 +353,8 @@ fn help(info: &str) -> Option<&'static str> {
 /// Also true for what is nearly a secret's key, because a mistyped key is what a report shows.
 fn is_secret(key: &str, parent: &str) -> bool {
     let key = key.to_lowercase();
-    let nearly = |secret: &&str| key.contains(*secret) || strsim::osa_distance(&key, secret) <= 2;
-    SECRET_KEYS.iter().any(|secret| nearly(&secret)) || (key == "key" && parent == "hash")
+    let nearly = |secret: &str| key.contains(secret) || strsim::osa_distance(&key, secret) <= 2;
+    SECRET_KEYS.iter().any(|secret| nearly(secret)) || (key == "key" && parent == "hash")
 }
 
 fn place(span: Span) -> Place {
@@ -375,11 +370,11 @@ fn place(span: Span) -> Place {
     }
 }
 
-fn fault(place: Place, message: &str, help: Option<&str>) -> Box<Fault> {
-    Box::new(Fault::new(
+fn fault(place: Place, message: &str, help: Option<&str>) -> Fault {
+    Fault::new(
         Severity::Error,
         Some(place),
-        message.to_owned(),
+        message,
         help.map(str::to_owned),
-    ))
+    )
 }

@@ -26,6 +26,8 @@ mod tally;
 mod algebra_tests;
 #[cfg(test)]
 mod reference_tests;
+#[cfg(test)]
+mod tests;
 pub use averages::Average;
 pub use intervals::Interval;
 pub use metrics::Metric;
@@ -59,6 +61,21 @@ pub enum Task {
     Regression,
 }
 
+impl Task {
+    /// The same with its classes interned by `intern`.
+    pub fn interned(&self, mut intern: impl FnMut(&str) -> Class) -> TaskKind {
+        match self {
+            Self::Binary { positive, .. } => TaskKind::Binary {
+                positive: intern(positive),
+            },
+            Self::Multiclass { classes } => TaskKind::Multiclass {
+                classes: classes.iter().map(|class| intern(class)).collect(),
+            },
+            Self::Regression => TaskKind::Regression,
+        }
+    }
+}
+
 /// A [`Task`] whose classes are interned.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskKind {
@@ -69,7 +86,7 @@ pub enum TaskKind {
     },
     /// More classes.
     Multiclass {
-        /// Declared classes, which get a row even while nothing was counted for them; may be empty.
+        /// Declared classes; where there are any, predictions and labels of other classes are counted as undeclared.
         classes: Vec<Class>,
     },
     /// A number.
@@ -102,4 +119,26 @@ pub struct Scored<'a> {
     pub scores: &'a [(Class, f64)],
     /// Time the model took, in milliseconds.
     pub latency_ms: Option<f64>,
+}
+
+/// What one label means to a window: all of it is taken back when the label is corrected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// The truth.
+    pub actual: Outcome,
+    /// From the prediction's time to the label's, in milliseconds; `None` where the label has no time.
+    pub delay_ms: Option<i64>,
+    /// The label is of a time after the window had closed.
+    pub late: bool,
+}
+
+impl Judgement {
+    /// A label that does not say when it was established.
+    pub const fn timeless(actual: Outcome) -> Self {
+        Self {
+            actual,
+            delay_ms: None,
+            late: false,
+        }
+    }
 }

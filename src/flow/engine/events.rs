@@ -9,7 +9,7 @@ use crate::flow::engine::{AHEAD_MAX_MS, Engine, Index};
 use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
 use crate::flow::join::{Address, Early, Key, Met, Open, Ticket, Truth, Verdict};
 use crate::flow::mapping::Unmapped;
-use crate::flow::quality::{Outcome, Scored};
+use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind};
 use crate::flow::windows::Place;
 
 /// A label as it came: what the documents say of it.
@@ -97,16 +97,20 @@ impl Engine {
             self.ship_joined(ticket, &said.actual, held, out);
             return;
         };
-        open.disputed |= said.truth.actual != old.actual;
-        match said.truth.against(&old) {
-            Verdict::Outdated | Verdict::Repeats => return,
-            Verdict::Moves => open.truth = Some(said.truth),
-            Verdict::Corrects => {
-                open.truth = Some(said.truth);
-                open.revision += 1;
-                self.count_correction(ticket, old, said.truth);
-            }
+        let newly_disputed = said.truth.actual != old.actual && !std::mem::replace(&mut open.disputed, true);
+        let verdict = said.truth.against(&old);
+        let wins = matches!(verdict, Verdict::Moves | Verdict::Corrects);
+        if wins {
+            open.truth = Some(said.truth);
+            open.revision += u32::from(verdict == Verdict::Corrects);
         }
+        if newly_disputed {
+            self.count_dispute(ticket);
+        }
+        if !wins {
+            return;
+        }
+        self.count_correction(ticket, old, said.truth);
         self.ship_joined(ticket, &said.actual, None, out);
     }
 
@@ -117,7 +121,7 @@ impl Engine {
             open.disputed = disputed;
             open.revision += 1;
         }
-        self.count_label(ticket, truth);
+        self.count_label(ticket, truth, disputed);
     }
 
     fn count_prediction(&mut self, ticket: Ticket, latency_ms: Option<f64>, now: Timestamp) {
@@ -131,34 +135,46 @@ impl Engine {
     }
 
     fn count_duplicate(&mut self, ticket: Ticket) {
-        let super::State { join, tables, windows, .. } = &mut self.state;
-        let Some(open) = join.opens.get(ticket) else { return };
-        let place = Place { series: open.series, slice_set: open.slice_set };
-        windows.change(place, tables.slices.members(open.slice_set), open.time, None, |tally, _| tally.duplicate());
+        self.change_windows(ticket, |tally, _, _, _| tally.duplicate());
     }
 
-    fn count_label(&mut self, ticket: Ticket, truth: Truth) {
-        let super::State { join, tables, windows, .. } = &mut self.state;
-        let Some(open) = join.opens.get(ticket) else { return };
-        let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms: None };
-        let place = Place { series: open.series, slice_set: open.slice_set };
-        let delay_ms = truth.time.map(|time| time.since(open.time));
-        let actual = tables.judged(truth.actual);
-        windows.change(place, tables.slices.members(open.slice_set), open.time, None, |tally, window| {
-            let late = truth.time.is_some_and(|time| time >= window.length.end(window.start));
-            tally.label(&tables.task, &scored, actual, delay_ms, late);
+    fn count_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool) {
+        self.change_windows(ticket, |tally, task, scored, judge| {
+            tally.label(task, scored, judge(truth));
+            if disputed {
+                tally.dispute();
+            }
         });
     }
 
     fn count_correction(&mut self, ticket: Ticket, old: Truth, new: Truth) {
+        self.change_windows(ticket, |tally, task, scored, judge| tally.correct(task, scored, judge(old), judge(new)));
+    }
+
+    fn count_dispute(&mut self, ticket: Ticket) {
+        self.change_windows(ticket, |tally, _, _, _| tally.dispute());
+    }
+
+    /// Changes the tallies of a prediction that is here already; `judge` says what a label means to the window at hand.
+    fn change_windows(
+        &mut self,
+        ticket: Ticket,
+        mut change: impl FnMut(&mut Tally, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judgement),
+    ) {
         let super::State { join, tables, windows, .. } = &mut self.state;
         let Some(open) = join.opens.get(ticket) else { return };
         let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms: None };
         let place = Place { series: open.series, slice_set: open.slice_set };
-        let (old, new) = (tables.judged(old.actual), tables.judged(new.actual));
-        windows.change(place, tables.slices.members(open.slice_set), open.time, None, |tally, _| {
-            tally.correct(&tables.task, &scored, old, new);
+        let too_old = windows.change(place, tables.slices.members(open.slice_set), open.time, None, |tally, window| {
+            let end = window.length.end(window.start);
+            let judge = |truth: Truth| Judgement {
+                actual: tables.judged(truth.actual),
+                delay_ms: truth.time.map(|time| time.since(open.time)),
+                late: truth.time.is_some_and(|time| time >= end),
+            };
+            change(tally, &tables.task, &scored, &judge);
         });
+        self.totals.too_old += u64::from(too_old > 0);
     }
 
     /// The prediction's document up to its label part.

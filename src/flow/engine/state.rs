@@ -164,17 +164,10 @@ impl Tables {
     }
 }
 
+/// The task with its classes as numbers, and for a binary one the number of what is not positive.
 fn intern_task(task: &Task, classes: &mut Names) -> (TaskKind, Option<u32>) {
-    match task {
-        Task::Binary { positive, negative, .. } => {
-            let positive = classes.intern(positive);
-            (TaskKind::Binary { positive }, Some(classes.intern(negative)))
-        }
-        Task::Multiclass { classes: declared } => {
-            (TaskKind::Multiclass { classes: declared.iter().map(|class| classes.intern(class)).collect() }, None)
-        }
-        Task::Regression => (TaskKind::Regression, None),
-    }
+    let negative = if let Task::Binary { negative, .. } = task { Some(classes.intern(negative)) } else { None };
+    (task.interned(|class| classes.intern(class)), negative)
 }
 
 impl Engine {

@@ -31,6 +31,15 @@ impl Story {
         }
     }
 
+    /// What its `at`-th label means: each is of a later time than the one before.
+    fn judgement(&self, at: usize) -> Judgement {
+        Judgement {
+            actual: self.labels[at],
+            delay_ms: Some(self.delay_ms + at as i64 * 1_000_000),
+            late: self.late ^ (at % 2 == 1),
+        }
+    }
+
     /// Its `step`-th event; `None` after the last.
     fn tell(&self, step: usize, task: &TaskKind, tally: &mut Tally) -> Option<()> {
         let scored = self.scored();
@@ -38,16 +47,10 @@ impl Story {
         match step {
             0 => tally.predict(task, &scored),
             1 if labels > 0 => {
-                tally.label(
-                    task,
-                    &scored,
-                    self.labels[0],
-                    Some(self.delay_ms),
-                    self.late,
-                );
+                tally.label(task, &scored, self.judgement(0));
             }
             _ if step <= labels => {
-                tally.correct(task, &scored, self.labels[step - 2], self.labels[step - 1]);
+                tally.correct(task, &scored, self.judgement(step - 2), self.judgement(step - 1));
             }
             _ if step <= labels + self.duplicates => tally.duplicate(),
             _ => return None,
@@ -61,14 +64,8 @@ fn recount(task: &TaskKind, stories: &[Story]) -> Tally {
     let mut tally = Tally::default();
     for story in stories {
         tally.predict(task, &story.scored());
-        if let Some(&truth) = story.labels.last() {
-            tally.label(
-                task,
-                &story.scored(),
-                truth,
-                Some(story.delay_ms),
-                story.late,
-            );
+        if let Some(last) = story.labels.len().checked_sub(1) {
+            tally.label(task, &story.scored(), story.judgement(last));
         }
         for _ in 0..story.duplicates {
             tally.duplicate();
@@ -269,8 +266,10 @@ fn a_withdrawn_label_leaves_only_its_trace_in_the_counts() {
     };
     let mut tally = Tally::default();
     tally.predict(&task, &scored);
-    tally.label(&task, &scored, Outcome::Class(0), None, false);
-    tally.correct(&task, &scored, Outcome::Class(0), Outcome::None);
+    let label = Judgement::timeless(Outcome::Class(0));
+    tally.label(&task, &scored, label);
+    tally.dispute();
+    tally.correct(&task, &scored, label, Judgement::timeless(Outcome::None));
     let summary = summarise(&tally, &task, &|class| ["no", "yes"][class as usize], 1);
     assert_eq!((summary.counts.labelled, summary.judged), (0, 0));
     assert_eq!(summary.counts.corrected_labels, 1);

@@ -6,6 +6,8 @@
 use super::histogram::{Area, Histogram};
 use super::metrics::{Metric, NO_LABELS, Quadrants};
 
+const NO_AREA: &str = "no class has scored labels both of it and of others";
+
 /// The averages of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Average {
@@ -55,9 +57,9 @@ pub(crate) fn averages(members: &[Member<'_>]) -> Vec<Average> {
         pooled.tn += member.quadrants.tn;
         pooled_curve.merge(member.curve.unwrap_or(&none));
     }
-    let micro = |of: &Of| Metric {
-        interval: None,
-        ..of(&pooled)
+    let micro = |of: &Of| {
+        let metric = of(&pooled);
+        Metric::new(metric.name, metric.value.ok(), NO_LABELS)
     };
     let mut micro_metrics: Vec<Metric> = AVERAGED.iter().map(micro).collect();
     if seen.iter().any(|member| member.curve.is_some()) {
@@ -94,13 +96,15 @@ fn weighted(members: &[&Member<'_>], weight: impl Fn(&Member<'_>) -> f64) -> Vec
         let parts = members
             .iter()
             .filter_map(|member| Some((weight(member), area(member.curve?)?)));
-        metrics.extend(average_area(name, parts));
+        if members.iter().any(|member| member.curve.is_some()) {
+            metrics.push(Area::metric(average_area(parts), name, NO_AREA));
+        }
     }
     metrics
 }
 
 /// Over the classes whose area is defined; the bounds average as the areas do.
-fn average_area(name: &'static str, parts: impl Iterator<Item = (f64, Area)>) -> Option<Metric> {
+fn average_area(parts: impl Iterator<Item = (f64, Area)>) -> Option<Area> {
     let (mut whole, mut sums) = (0.0, [0.0; 3]);
     for (weight, area) in parts {
         whole += weight;
@@ -112,9 +116,5 @@ fn average_area(name: &'static str, parts: impl Iterator<Item = (f64, Area)>) ->
         return None;
     }
     let [low, value, high] = sums.map(|sum| sum / whole);
-    Some(Area::metric(
-        Some(Area { low, value, high }),
-        name,
-        NO_LABELS,
-    ))
+    Some(Area { low, value, high })
 }

@@ -44,21 +44,35 @@ impl Histogram {
         }
     }
 
-    /// (Of the class, of the rest) with a score in `bin` or above.
-    pub(crate) fn from(&self, bin: u16) -> (u64, u64) {
-        let sum = self.bins.range(bin..).fold((0, 0), |sum, (_, counts)| {
-            (sum.0 + counts.0, sum.1 + counts.1)
-        });
-        (
-            u64::try_from(sum.0).unwrap_or(0),
-            u64::try_from(sum.1).unwrap_or(0),
-        )
+    /// (Of the class, of the rest).
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let sum = self
+            .bins
+            .values()
+            .fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
+        (whole(sum.0), whole(sum.1))
+    }
+
+    /// (Threshold, of the class, of the rest) with a score of at least the threshold: 0 to 1 in steps of 0.05.
+    pub(crate) fn sweep(&self) -> Vec<(f64, u64, u64)> {
+        let mut bins = self.bins.iter().rev().peekable();
+        let (mut of_class, mut of_rest) = (0, 0);
+        let mut rows = Vec::with_capacity(usize::from(BINS / STEP) + 1);
+        for least in (0..=BINS).step_by(usize::from(STEP)).rev() {
+            while let Some((_, counts)) = bins.next_if(|&(&bin, _)| bin >= least) {
+                of_class += counts.0;
+                of_rest += counts.1;
+            }
+            rows.push((edge(least), whole(of_class), whole(of_rest)));
+        }
+        rows.reverse();
+        rows
     }
 
     /// Area under the ROC curve: the probability that one of the class scores higher than one of the rest, ties
     /// counting half. Exact where no bin holds both; else the middle of its bounds. `None` unless both occur.
     pub(crate) fn roc_auc(&self) -> Option<Area> {
-        let (positives, negatives) = self.from(0);
+        let (positives, negatives) = self.totals();
         let pairs = positives as f64 * negatives as f64;
         if pairs == 0.0 {
             return None;
@@ -80,7 +94,7 @@ impl Histogram {
     /// bin's own class tied in front; the lower one has it one by one behind the rest:
     /// Σ (T+i)/(T+i+F+n) ≥ p − (F+n)·ln((m+p)/m) with m = T+F+n. `None` without anything of the class.
     pub(crate) fn average_precision(&self) -> Option<Area> {
-        let (positives, _) = self.from(0);
+        let (positives, _) = self.totals();
         if positives == 0 {
             return None;
         }
@@ -159,4 +173,9 @@ pub(crate) fn bin(score: f64) -> u16 {
 /// Lower edge of a bin.
 pub(crate) fn edge(bin: u16) -> f64 {
     f64::from(bin) / f64::from(BINS)
+}
+
+/// A count of a whole (merged) histogram; a part may be negative, of which nothing is published.
+fn whole(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }

@@ -75,9 +75,7 @@ fn a_difference_of_mean_errors_is_statsmodels() {
             tally.label(
                 &TaskKind::Regression,
                 &scored,
-                Outcome::Number(0.0),
-                None,
-                false,
+                Judgement::timeless(Outcome::Number(0.0)),
             );
         }
         tally
@@ -107,7 +105,8 @@ fn durations_are_numpys_within_one_percent() {
         tally.predict(&task, &scored);
         // Delays are whole milliseconds: the same distribution in microseconds.
         let delay = (value * 1_000.0).round() as i64;
-        tally.label(&task, &scored, Outcome::Class(0), Some(delay), false);
+        let judgement = Judgement { actual: Outcome::Class(0), delay_ms: Some(delay), late: false };
+        tally.label(&task, &scored, judgement);
     }
     let document = document(&summarise(&tally, &task, &|_| "yes", 1));
     for (name, expected) in case["expected"].as_object().unwrap() {
@@ -212,7 +211,7 @@ impl Case {
         let mut tally = Tally::default();
         for (row, &(actual, ..)) in self.rows.iter().enumerate() {
             tally.predict(&self.task, &self.scored(row));
-            tally.label(&self.task, &self.scored(row), actual, None, false);
+            tally.label(&self.task, &self.scored(row), Judgement::timeless(actual));
         }
         tally
     }
@@ -224,8 +223,9 @@ impl Case {
             parts[0].predict(&self.task, &self.scored(row));
             let wrong = self.rows[(row * 7 + 1) % self.rows.len()].0;
             let first = if row % 2 == 0 { wrong } else { actual };
-            parts[1].label(&self.task, &self.scored(row), first, None, false);
-            parts[2].correct(&self.task, &self.scored(row), first, actual);
+            let (first, last) = (Judgement::timeless(first), Judgement::timeless(actual));
+            parts[1].label(&self.task, &self.scored(row), first);
+            parts[2].correct(&self.task, &self.scored(row), first, last);
         }
         let [predictions, labels, mut all] = parts;
         all.merge(&labels);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::averages::Average;
 use super::confusion::Confusion;
-use super::histogram::{BINS, Histogram, STEP, edge};
+use super::histogram::Histogram;
 use super::members::Members;
 use super::metrics::{Metric, NO_LABELS, NO_PREDICTIONS, Quadrants, balanced_accuracy, mcc};
 use super::regression::Moments;
@@ -122,7 +122,7 @@ impl Summary {
         &self.cells
     }
 
-    /// The threshold sweep, 0 to 1 in steps of 0.05; empty unless binary with scored labels.
+    /// The threshold sweep, 0 to 1 in steps of 0.05; empty unless binary and some label had a score.
     pub fn thresholds(&self) -> &[ThresholdRow] {
         &self.thresholds
     }
@@ -192,6 +192,7 @@ impl Summary {
         });
     }
 
+    /// Whatever is not the positive class is one class here, however it is called.
     fn binary(&mut self, quadrants: &Quadrants, scores: Option<&Scores>, positive: Class) {
         let sides = [*quadrants, quadrants.swapped()];
         self.judged = quadrants.count();
@@ -210,10 +211,10 @@ impl Summary {
         ]);
         if let Some(scores) = scores {
             self.metrics.extend(scores.metrics());
+            let curve = scores.curves.get(&positive);
             let none = Histogram::default();
-            let curve = scores.curves.get(&positive).unwrap_or(&none);
-            self.metrics.extend(curve.areas());
-            self.thresholds = sweep(curve);
+            self.metrics.extend(curve.unwrap_or(&none).areas());
+            self.thresholds = curve.map(sweep).unwrap_or_default();
         }
     }
 
@@ -267,23 +268,17 @@ fn coverage(counts: &Counts) -> Vec<Metric> {
 
 /// The binary counts at every threshold, from the positive class's histogram.
 fn sweep(curve: &Histogram) -> Vec<ThresholdRow> {
-    let (positives, negatives) = curve.from(0);
-    if positives + negatives == 0 {
-        return Vec::new();
-    }
-    let row = |bin: u16| {
-        let (tp, fp) = curve.from(bin);
-        ThresholdRow {
-            threshold: edge(bin),
-            quadrants: Quadrants {
-                tp,
-                fp,
-                fn_: positives.saturating_sub(tp),
-                tn: negatives.saturating_sub(fp),
-            },
-        }
+    let (positives, negatives) = curve.totals();
+    let row = |(threshold, tp, fp)| ThresholdRow {
+        threshold,
+        quadrants: Quadrants {
+            tp,
+            fp,
+            fn_: positives.saturating_sub(tp),
+            tn: negatives.saturating_sub(fp),
+        },
     };
-    (0..=BINS).step_by(usize::from(STEP)).map(row).collect()
+    curve.sweep().into_iter().map(row).collect()
 }
 
 fn latency(timing: &Timing) -> Vec<(&'static str, f64)> {

@@ -2,7 +2,7 @@
 //! an element of a commutative group, so `merge` may run in any order and [`Tally::correct`] subtracts to the last bit.
 //!
 //! The engine feeds it: one `predict` for each prediction that enters the window, one `label` when its first label comes,
-//! one `correct` for every different label after that. Counts are never negative once all parts are merged.
+//! one `correct` for every label that wins against it after that, one `dispute` when two of its labels first differ. Counts are never negative once all parts are merged.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::regression::Moments;
 use super::scores::Scores;
 use super::sketch::Sketch;
-use super::{Class, Outcome, Scored, TaskKind};
+use super::{Class, Judgement, Outcome, Scored, TaskKind};
 
-/// The counts of one window: mergeable, retractable. An empty one takes 136 bytes; optional parts are boxed.
+/// The counts of one window: mergeable, retractable.
+///
+/// An empty one takes under 200 bytes; the optional parts are boxed. Fully grown, latencies take some 5 KiB and scores some
+/// 40 KiB (1,000 bins of distribution and curve; per class for multiclass), a confusion cell about 30 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     revision: u64,
@@ -51,9 +54,9 @@ pub struct Counts {
     pub labelled: u64,
     /// Predictions that came again under a known id.
     pub duplicates: u64,
-    /// First labels that came after the window had closed.
+    /// Of the labels, those established after the window had closed.
     pub late_labels: u64,
-    /// Labels replaced by a different one.
+    /// Predictions that got labels which contradict each other, whichever came first.
     pub corrected_labels: u64,
 }
 
@@ -67,7 +70,10 @@ impl Tally {
             Outcome::Class(class) => *self.answers.entry(class).or_default() += 1,
             Outcome::Number(_) => {}
         }
-        if let Some(latency) = scored.latency_ms.filter(|latency| latency.is_finite()) {
+        if let Some(latency) = scored
+            .latency_ms
+            .filter(|latency| latency.is_finite() && *latency >= 0.0)
+        {
             let timing = self.timing.get_or_insert_default();
             timing.latency.add(latency, 1);
             timing.latency_sum.add(latency, 1);
@@ -83,38 +89,34 @@ impl Tally {
         self.duplicates += 1;
     }
 
-    /// The first label of a prediction came, `delay_ms` after it, `late` if the window had closed already.
-    /// [`Outcome::None`] is no label.
-    pub fn label(
+    /// A prediction got its label. [`Outcome::None`] is no label.
+    pub fn label(&mut self, task: &TaskKind, scored: &Scored<'_>, judgement: Judgement) {
+        if judgement.actual != Outcome::None {
+            self.revision += 1;
+            self.put(task, scored, judgement, 1);
+        }
+    }
+
+    /// A label was replaced: takes back exactly all that `old` had added and adds `new`, whose value may be the same
+    /// and only its time another. Equal judgements change nothing. `new` may be [`Outcome::None`]: withdrawn.
+    pub fn correct(
         &mut self,
         task: &TaskKind,
         scored: &Scored<'_>,
-        actual: Outcome,
-        delay_ms: Option<i64>,
-        late: bool,
+        old: Judgement,
+        new: Judgement,
     ) {
-        if actual == Outcome::None {
-            return;
+        if old != new {
+            self.revision += 1;
+            self.put(task, scored, old, -1);
+            self.put(task, scored, new, 1);
         }
-        self.revision += 1;
-        self.late_labels += i64::from(late);
-        if let Some(delay) = delay_ms {
-            let timing = self.timing.get_or_insert_default();
-            timing.label_delay.add(delay as f64, 1);
-        }
-        self.put(task, scored, actual, 1);
     }
 
-    /// A label was replaced: takes back exactly what `old` had added and adds `new`. Equal labels change nothing.
-    /// The delay counts with the first label only. `new` may be [`Outcome::None`]: the label was withdrawn.
-    pub fn correct(&mut self, task: &TaskKind, scored: &Scored<'_>, old: Outcome, new: Outcome) {
-        if old == new {
-            return;
-        }
+    /// For the first time, a prediction has got a label that contradicts another of its labels.
+    pub fn dispute(&mut self) {
         self.revision += 1;
         self.corrected_labels += 1;
-        self.put(task, scored, old, -1);
-        self.put(task, scored, new, 1);
     }
 
     /// Adds another tally: of the same window from elsewhere, or of the next window for a longer one.
@@ -200,12 +202,17 @@ impl Tally {
     }
 
     /// Adds (`times` = 1) or takes back (−1) all that one label means.
-    fn put(&mut self, task: &TaskKind, scored: &Scored<'_>, actual: Outcome, times: i64) {
-        if actual == Outcome::None {
+    fn put(&mut self, task: &TaskKind, scored: &Scored<'_>, judgement: Judgement, times: i64) {
+        if judgement.actual == Outcome::None {
             return;
         }
         self.labelled += times;
-        match (task, scored.predicted, actual) {
+        self.late_labels += i64::from(judgement.late) * times;
+        if let Some(delay) = judgement.delay_ms {
+            let timing = self.timing.get_or_insert_default();
+            timing.label_delay.add(delay as f64, times);
+        }
+        match (task, scored.predicted, judgement.actual) {
             (TaskKind::Regression, Outcome::Number(predicted), Outcome::Number(actual)) => {
                 self.moments
                     .get_or_insert_default()
@@ -258,8 +265,11 @@ mod tests {
     fn a_cell_that_drops_to_zero_stays_listed() {
         let mut tally = Tally::default();
         tally.predict(&TASK, &says(1));
-        tally.label(&TASK, &says(1), Outcome::Class(0), Some(5), true);
-        tally.correct(&TASK, &says(1), Outcome::Class(0), Outcome::Class(1));
+        let wrong = Judgement { actual: Outcome::Class(0), delay_ms: Some(5), late: true };
+        let right = Judgement { actual: Outcome::Class(1), delay_ms: Some(7), ..wrong };
+        tally.label(&TASK, &says(1), wrong);
+        tally.dispute();
+        tally.correct(&TASK, &says(1), wrong, right);
         let cells: Vec<_> = tally.cells().collect();
         assert_eq!(cells, [((0, 1), 0), ((1, 1), 1)]);
         let expected = Counts {
@@ -270,16 +280,16 @@ mod tests {
             ..Counts::default()
         };
         assert_eq!(tally.counts(), expected);
-        assert_eq!(tally.revision(), 3);
+        assert_eq!(tally.revision(), 4);
     }
 
     #[test]
     fn the_same_label_again_changes_nothing() {
         let mut tally = Tally::default();
         tally.predict(&TASK, &says(1));
-        tally.label(&TASK, &says(1), Outcome::Class(0), None, false);
+        tally.label(&TASK, &says(1), Judgement::timeless(Outcome::Class(0)));
         let before = tally.clone();
-        tally.correct(&TASK, &says(1), Outcome::Class(0), Outcome::Class(0));
+        tally.correct(&TASK, &says(1), Judgement::timeless(Outcome::Class(0)), Judgement::timeless(Outcome::Class(0)));
         assert_eq!(tally, before);
     }
 
@@ -291,7 +301,7 @@ mod tests {
             ..says(0)
         };
         tally.predict(&TASK, &failed);
-        tally.label(&TASK, &failed, Outcome::Class(1), None, false);
+        tally.label(&TASK, &failed, Judgement::timeless(Outcome::Class(1)));
         assert_eq!(tally.counts().unanswered, 1);
         assert_eq!(tally.counts().labelled, 1);
         assert_eq!(tally.cells().count(), 0);
