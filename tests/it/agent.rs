@@ -122,12 +122,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Waits for a log line with this message and returns its fields.
+    /// Waits for a log line with this message and returns it: its fields stand beside the message.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, message: &str) -> Value {
         self.wait_for(&format!("the log line `{message}`"), |line| {
-            let fields = &line["fields"];
-            (fields["message"] == message).then(|| fields.clone())
+            (line["message"] == message).then(|| line.clone())
         })
     }
 
@@ -143,8 +142,8 @@ impl Agent {
     /// Where the HTTP input listens: pipelines say `listen: 127.0.0.1:0`, the log says which port it became.
     #[track_caller]
     pub(crate) fn http_address(&mut self) -> String {
-        let fields = self.wait_for_log("http input is listening");
-        fields["address"].as_str().expect("an address").to_owned()
+        let line = self.wait_for_log("http input is listening");
+        line["address"].as_str().expect("an address").to_owned()
     }
 
     #[track_caller]

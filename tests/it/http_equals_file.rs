@@ -40,10 +40,12 @@ const BY_HTTP: &str = r"  - type: http
 fn labels_over_http_give_the_documents_that_labels_in_a_file_give() {
     let prefix = Prefix::new(Cluster::plain(), "http");
     let home = Home::new();
-    let pipeline = home.write("pipeline.yml", &pipeline_with_http());
+    let pipeline = nannyml::write_pipeline(&home, &pipeline_with_http());
     let certificate = write_certificate(&home);
     let configured = |command| nannyml::with_variables(command, &prefix).env("TOKEN", TOKEN);
-    nannyml::set_up(&home, &nannyml::pipeline("multiclass"), &prefix);
+    configured(Modelbeat::new(&home, &["setup"]).argument(&pipeline))
+        .finish()
+        .expect_code(0);
 
     let mut agent = configured(Modelbeat::run(&home, &pipeline)).start();
     let sender = Sender::to(&mut agent, &certificate);
@@ -69,7 +71,7 @@ fn labels_over_http_give_the_documents_that_labels_in_a_file_give() {
 fn a_sender_without_the_token_or_with_a_broken_body_is_told_so_and_nothing_is_taken() {
     let prefix = Prefix::new(Cluster::plain(), "refused");
     let home = Home::new();
-    let pipeline = home.write("pipeline.yml", &pipeline_with_http());
+    let pipeline = nannyml::write_pipeline(&home, &pipeline_with_http());
     let certificate = write_certificate(&home);
     let mut agent = nannyml::with_variables(Modelbeat::run(&home, &pipeline), &prefix)
         .env("TOKEN", TOKEN)
@@ -87,7 +89,7 @@ fn a_sender_without_the_token_or_with_a_broken_body_is_told_so_and_nothing_is_ta
 }
 
 fn pipeline_with_http() -> String {
-    let text = fs::read_to_string(nannyml::pipeline("multiclass")).expect("committed");
+    let text = nannyml::pipeline_text("multiclass");
     assert!(
         text.contains(BY_FILE),
         "the pipeline's label input has changed"
