@@ -128,13 +128,16 @@ impl Source {
 
     /// Goes on after the last whole record that is there now. For CSV the header is handed over all the same: the
     /// decoder cannot do without it. The batch may be empty: it is the head that must be remembered.
-    pub(super) fn skip_to_end(&mut self) -> io::Result<Intake> {
+    pub(super) fn skip_to_end(&mut self) -> io::Result<Option<Intake>> {
         let Some(file) = &self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let end = last_line_end(file, file.metadata()?.len())?;
+        if end == 0 {
+            return Ok(None);
+        }
         let mut header = None;
-        if self.framing == Framing::Csv && end > 0 {
+        if self.framing == Framing::Csv {
             read_at(file, self.splitter.space(READ_BYTES), 0)?;
             header = self.splitter.take().and_then(|run| first_record(&run));
         }
@@ -143,14 +146,14 @@ impl Source {
         last.truncate(usize::try_from(end.min(64)).unwrap_or(64));
 
         self.splitter = Splitter::new(self.framing, self.record_bytes_max, end);
-        self.fresh = end == 0 || header.is_some();
+        self.fresh = header.is_some();
         let empty = Run {
             base: end,
             bytes: bytes::Bytes::new(),
             faults: Vec::new(),
         };
         self.marker = Marker::of(&last);
-        Ok(self.batch(header.unwrap_or(empty)))
+        Ok(Some(self.batch(header.unwrap_or(empty))))
     }
 
     /// One turn: reads up to [`TURN_BYTES`]. True if there may be more.
@@ -216,11 +219,6 @@ impl Source {
     /// First byte not yet handed over.
     pub(super) fn offset(&self) -> u64 {
         self.splitter.offset()
-    }
-
-    /// First byte not yet read.
-    pub(super) fn read_offset(&self) -> u64 {
-        self.splitter.read_offset()
     }
 
     /// The name its records were handed over under, if any were.

@@ -398,7 +398,7 @@ impl Tailer {
         let skips = input.first_start && self.scans == 0 && input.settings.start_at == StartAt::End;
         if skips && !is_known {
             match source.skip_to_end() {
-                Ok(batch) => out.push(batch),
+                Ok(batch) => out.extend(batch),
                 Err(error) => {
                     self.troubles.report(&source.path, &error);
                     return;
