@@ -1,6 +1,6 @@
 //! Packing and settling, by example and by property.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -230,7 +230,7 @@ proptest! {
         operation in prop_oneof![Just("create"), Just("index"), Just("update")],
     ) {
         let settled = request(operation, 0..count).settle(status, &answer);
-        prop_assert_eq!(sum(&settled), count as usize);
+        prop_assert_eq!(sum(&settled) as u64, count);
         prop_assert!(settled.again.iter().all(|request| request.documents() > 0));
     }
 
@@ -257,7 +257,7 @@ proptest! {
             if let Some(request) = lane.take() {
                 flying.push(request);
             }
-            let mut seen = HashMap::new();
+            let mut seen = BTreeMap::new();
             for id in flying.iter().flat_map(ids) {
                 *seen.entry(id).or_insert(0) += 1;
             }
