@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::edge::{checkpoint, dead_letters, write};
 use crate::flow::bulk::Lane;
-use crate::flow::document::Documents;
+use crate::flow::document::{DeadLetter, Documents};
 use crate::flow::engine::Checkpoint;
 use deliver::{Delivered, deliver, random};
 use disk::{Desk, Disk, Order};
@@ -178,6 +178,30 @@ pub async fn run<T: Transport>(
         last?;
     }
     Ok(Ending::Settled)
+}
+
+/// Sends documents that were refused before, one request at a time, and returns those that are refused again. For
+/// `dead-letters retry`; waits as long as it takes, like [`run`].
+pub async fn resend<T: Transport>(
+    settings: Settings,
+    documents: &Documents,
+    transport: &T,
+    progress: &Progress,
+) -> Vec<DeadLetter> {
+    let mut lane = Lane::new(settings.bulk_bytes);
+    let mut refused = Vec::new();
+    let mut next = 0;
+    progress.took(documents.items.len());
+    loop {
+        next = lane.push(documents, next);
+        let Some(request) = lane.take() else {
+            return refused;
+        };
+        let delivered = deliver(request, transport, progress).await;
+        progress.dead_documents(delivered.refused.len());
+        refused.extend(delivered.refused);
+        lane.settled(delivered.first);
+    }
 }
 
 struct Shipper<T, F> {

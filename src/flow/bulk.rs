@@ -22,6 +22,7 @@
 mod backoff;
 mod lane;
 mod reply;
+mod revive;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 pub use backoff::backoff;
 pub use lane::Lane;
 pub use reply::{Explanation, explain};
+pub use revive::revive;
 pub use settle::{Pause, Settled};
 
 /// A `_bulk` body and where its documents lie in it. Not empty.

@@ -34,19 +34,31 @@ fn start(cluster: &Cluster) -> Rig {
 }
 
 fn start_until(cluster: &Cluster, deadline: impl Future<Output = ()> + Send + 'static) -> Rig {
-    let folder = tempfile::tempdir().unwrap();
+    start_with(cluster, deadline, 1 << 20)
+}
+
+fn outlets(cluster: &Cluster, folder: &Path, dead_letter_bytes: u64) -> Outlets<Cluster> {
     let output = write::Settings {
-        path: folder.path().join("out"),
+        path: folder.join("out"),
     };
-    let outlets = Outlets {
+    let letters = dead_letters::Settings {
+        bytes_max: dead_letter_bytes,
+    };
+    Outlets {
         elastic: Some(cluster.clone()),
         files: Some(write::Output::open(&output).unwrap()),
-        dead_letters: dead_letters::DeadLetters::new(
-            &data(folder.path()),
-            dead_letters::Settings::default(),
-        ),
-        checkpoints: checkpoint::Store::open(&data(folder.path())).unwrap(),
-    };
+        dead_letters: dead_letters::DeadLetters::new(&data(folder), letters),
+        checkpoints: checkpoint::Store::open(&data(folder)).unwrap(),
+    }
+}
+
+fn start_with(
+    cluster: &Cluster,
+    deadline: impl Future<Output = ()> + Send + 'static,
+    dead_letter_bytes: u64,
+) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let outlets = outlets(cluster, folder.path(), dead_letter_bytes);
     let (cargo, receiver) = mpsc::channel(2);
     let (tell, heard) = mpsc::channel(100);
     let progress = Arc::new(Progress::default());
@@ -295,6 +307,83 @@ async fn at_the_end_of_the_grace_it_says_what_is_left_and_saves_nothing() {
     let ended = rig.finish().await;
     assert_eq!(ended.ending, Ending::Deadline { left: 3 });
     assert_eq!(ended.saved, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_sent_again_once_the_cause_is_mended() {
+    let cluster = Cluster::default();
+    cluster.refuse([4]);
+    cluster.be([Mood::Down, Mood::SomeBusy]);
+    let progress = Progress::default();
+    let again = resend(SETTINGS, &documents(0..20), &cluster, &progress).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!(
+        (progress.totals().stored, progress.totals().in_flight()),
+        (19, 0)
+    );
+}
+
+#[tokio::test]
+async fn files_alone_need_no_cluster() {
+    let cluster = Cluster::default();
+    let folder = tempfile::tempdir().unwrap();
+    let mut outlets = outlets(&cluster, folder.path(), 1 << 20);
+    outlets.elastic = None;
+    let (cargo, receiver) = mpsc::channel(2);
+    let progress = Arc::new(Progress::default());
+    let ship = tokio::spawn(run(
+        SETTINGS,
+        outlets,
+        receiver,
+        progress.clone(),
+        |_: &Checkpoint| {},
+        pending(),
+    ));
+    cargo.send(Cargo::Documents(documents(0..9))).await.unwrap();
+    cargo.send(Cargo::Barrier(checkpoint(1))).await.unwrap();
+    drop(cargo);
+    assert_eq!(ship.await.unwrap().unwrap(), Ending::Settled);
+    let Totals {
+        documents,
+        stored,
+        written,
+        checkpoints,
+        ..
+    } = progress.totals();
+    assert_eq!((documents, stored, written, checkpoints), (9, 9, 9, 1));
+    assert!(cluster.ids().is_empty());
+}
+
+/// The disk waits in real time: so does this test.
+#[tokio::test]
+async fn a_full_dead_letter_log_holds_shipping_up_until_there_is_room() {
+    let cluster = Cluster::default();
+    cluster.refuse(0..40);
+    let mut rig = start_with(&cluster, pending(), 600);
+    rig.send(0..40).await;
+    rig.barrier(1).await;
+    let is_full = || {
+        rig.progress
+            .trouble()
+            .is_some_and(|why| why.contains("is full"))
+    };
+    rig.cluster.until(|_| is_full()).await;
+    assert!(rig.heard.try_recv().is_err());
+    let mut dropped = 0;
+    let saved = loop {
+        if let Ok(saved) = rig.heard.try_recv() {
+            break saved;
+        }
+        for path in dead_letters::take(&data(rig.folder.path())).unwrap() {
+            dropped += dead_letters::read(&path).unwrap().count();
+            std::fs::remove_file(path).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!(saved, checkpoint(1));
+    let ended = rig.finish().await;
+    assert_eq!(dropped + ended.refused.len(), 40);
+    assert_eq!(ended.totals.dead_documents, 40);
 }
 
 fn any_mood() -> impl Strategy<Value = Mood> {

@@ -109,6 +109,29 @@ fn a_refused_document_keeps_all_that_a_retry_needs() {
 }
 
 #[test]
+fn a_refused_document_revives_as_it_was() {
+    let sent = documents("update", [3, 4]);
+    let refused = request("update", 3..5)
+        .settle(200, &reply(&[400, 404], "x"))
+        .refused;
+    let mut revived = Documents::default();
+    assert!(refused.iter().all(|letter| revive(letter, &mut revived)));
+    assert_eq!(revived.bytes, sent.bytes);
+    let places = |documents: &Documents| -> Vec<_> {
+        let items = documents.items.iter();
+        items
+            .map(|item| (item.index.clone(), item.lines.clone(), item.action_length))
+            .collect()
+    };
+    assert_eq!(places(&revived), places(&sent));
+    let record = DeadLetter {
+        action: None,
+        ..refused[0].clone()
+    };
+    assert!(!revive(&record, &mut revived));
+}
+
+#[test]
 fn a_request_too_large_is_halved_in_order_down_to_one_document() {
     let mut settled = request("create", 0..5).settle(413, b"");
     assert!(settled.split);
