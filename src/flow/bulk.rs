@@ -2,7 +2,7 @@
 //!
 //! Driven by `edge::ship`. Three things live here: [`Lane`] packs documents into [`Request`]s and keeps two items
 //! with one key from flying together; [`Request::settle`] reads a reply and says, for every item, what the caller does
-//! next; [`backoff`] says how long to wait before it does. What is sent again is cut out of the request by byte range
+//! next; [`backoff()`] says how long to wait before it does. What is sent again is cut out of the request by byte range
 //! and never encoded anew.
 //!
 //! Invariant: nothing is lost on the way. For every request and any status and reply, however garbled,

@@ -2,143 +2,16 @@
 //! order of events is the only thing that counts.
 
 mod cluster;
+mod rig;
 
-use std::collections::BTreeMap;
 use std::future::pending;
-use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
 use cluster::{Cluster, Mood, documents};
-
-const SETTINGS: Settings = Settings {
-    bulk_bytes: 400,
-    flush_after: Duration::from_secs(1),
-    requests_max: 2,
-};
-
-/// A shipper under way, and what the test holds of it.
-struct Rig {
-    folder: tempfile::TempDir,
-    cargo: mpsc::Sender<Cargo>,
-    cluster: Cluster,
-    progress: Arc<Progress>,
-    heard: mpsc::Receiver<Checkpoint>,
-    run: tokio::task::JoinHandle<Result<Ending, Error>>,
-}
-
-/// Starts one that ends by itself.
-fn start(cluster: &Cluster) -> Rig {
-    start_until(cluster, pending())
-}
-
-fn start_until(cluster: &Cluster, deadline: impl Future<Output = ()> + Send + 'static) -> Rig {
-    start_with(cluster, deadline, 1 << 20)
-}
-
-fn outlets(cluster: &Cluster, folder: &Path, dead_letter_bytes: u64) -> Outlets<Cluster> {
-    let output = write::Settings {
-        path: folder.join("out"),
-    };
-    let letters = dead_letters::Settings {
-        bytes_max: dead_letter_bytes,
-    };
-    Outlets {
-        elastic: Some(cluster.clone()),
-        files: Some(write::Output::open(&output).unwrap()),
-        dead_letters: dead_letters::DeadLetters::new(&data(folder), letters),
-        checkpoints: checkpoint::Store::open(&data(folder)).unwrap(),
-    }
-}
-
-fn start_with(
-    cluster: &Cluster,
-    deadline: impl Future<Output = ()> + Send + 'static,
-    dead_letter_bytes: u64,
-) -> Rig {
-    let folder = tempfile::tempdir().unwrap();
-    let outlets = outlets(cluster, folder.path(), dead_letter_bytes);
-    let (cargo, receiver) = mpsc::channel(2);
-    let (tell, heard) = mpsc::channel(100);
-    let progress = Arc::new(Progress::default());
-    let on_checkpoint = move |checkpoint: &Checkpoint| tell.try_send(checkpoint.clone()).unwrap();
-    let run = run(
-        SETTINGS,
-        outlets,
-        receiver,
-        progress.clone(),
-        on_checkpoint,
-        deadline,
-    );
-    Rig {
-        folder,
-        cargo,
-        cluster: cluster.clone(),
-        progress,
-        heard,
-        run: tokio::spawn(run),
-    }
-}
-
-fn data(folder: &Path) -> PathBuf {
-    folder.join("data")
-}
-
-impl Rig {
-    async fn send(&self, ids: impl IntoIterator<Item = u64>) {
-        let cargo = Cargo::Documents(documents(ids));
-        self.cargo.send(cargo).await.unwrap();
-    }
-
-    async fn barrier(&self, number: u8) {
-        let cargo = Cargo::Barrier(checkpoint(number));
-        self.cargo.send(cargo).await.unwrap();
-    }
-
-    /// Closes cargo and waits for the end.
-    async fn finish(self) -> Ended {
-        drop(self.cargo);
-        let ending = self.run.await.unwrap().unwrap();
-        let totals = self.progress.totals();
-        let mut refused: Vec<_> = dead_letters::files(&data(self.folder.path()))
-            .unwrap()
-            .iter()
-            .flat_map(|path| dead_letters::read(path).unwrap())
-            .map(|entry| entry.unwrap().letter.origin)
-            .collect();
-        refused.sort();
-        let saved = loop {
-            // The thread lets go of the folder a moment after it reports its end.
-            match checkpoint::Store::open(&data(self.folder.path())) {
-                Ok(store) => break store.load().unwrap(),
-                Err(_) => std::thread::yield_now(),
-            }
-        };
-        Ended {
-            ending,
-            totals,
-            refused,
-            saved,
-            folder: self.folder,
-        }
-    }
-}
-
-struct Ended {
-    ending: Ending,
-    totals: Totals,
-    refused: Vec<String>,
-    saved: Option<Checkpoint>,
-    folder: tempfile::TempDir,
-}
-
-fn checkpoint(number: u8) -> Checkpoint {
-    Checkpoint {
-        heads: BTreeMap::new(),
-        state: vec![number],
-    }
-}
+use rig::{SETTINGS, checkpoint, data, outlets, start, start_until, start_with};
 
 #[tokio::test(start_paused = true)]
 async fn documents_are_stored_in_both_outputs_and_the_checkpoint_follows() {
