@@ -185,7 +185,7 @@ fn report(pipeline: &str, engine: &Engine, progress: &ship::Progress) {
         documents = documents.documents,
         stored = documents.stored,
         superseded = documents.superseded,
-        refused = documents.dead_lettered,
+        refused = documents.dead_documents,
         "pipeline ended"
     );
 }
@@ -212,7 +212,7 @@ struct SourcesOpened {
 
 impl Opened {
     async fn open(config: Config, options: &Options) -> Result<Self, Error> {
-        let Config { mut engine, files, receivers, host, elasticsearch, file_output } = config;
+        let Config { mut engine, files, receivers, host, elasticsearch, file_output, warnings: _ } = config;
         let folder = options.data_dir.join(&engine.pipeline);
         let checkpoints = checkpoint::Store::open(&folder)?;
         let checkpoint = checkpoints.load()?;
