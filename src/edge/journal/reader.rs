@@ -350,7 +350,7 @@ fn read_run(open: &mut Open, end: u64) -> Result<(Option<Kind>, Vec<u8>), Error>
         };
         let mut check = header.check();
         check.update(payload);
-        if !check.is_good() || header.offset != open.offset {
+        if !check.agrees() || header.offset != open.offset {
             return Err(open.damaged("checksum mismatch"));
         }
         payloads.extend_from_slice(payload);

@@ -41,7 +41,12 @@ impl Header {
         let header = Self {
             length: u32::from_le_bytes(*length),
             checksum: u32::from_le_bytes(*checksum),
-            kind: kind_of(*kind)?,
+            kind: match *kind {
+                0 => None,
+                1 => Some(Kind::Prediction),
+                2 => Some(Kind::Label),
+                _ => return None,
+            },
             offset: u64::from_le_bytes(*offset),
             durable: u64::from_le_bytes(*durable),
         };
@@ -68,7 +73,7 @@ impl Check {
         self.hasher.update(payload);
     }
 
-    pub(super) fn is_good(self) -> bool {
+    pub(super) fn agrees(self) -> bool {
         self.hasher.finalize() == self.expect
     }
 }
@@ -107,14 +112,5 @@ const fn code_of(kind: Option<Kind>) -> u8 {
         None => 0,
         Some(Kind::Prediction) => 1,
         Some(Kind::Label) => 2,
-    }
-}
-
-const fn kind_of(code: u8) -> Option<Option<Kind>> {
-    match code {
-        0 => Some(None),
-        1 => Some(Some(Kind::Prediction)),
-        2 => Some(Some(Kind::Label)),
-        _ => None,
     }
 }

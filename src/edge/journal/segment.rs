@@ -142,7 +142,7 @@ pub(super) fn was_durable(path: &Path, good: u64, end: u64) -> io::Result<bool> 
         {
             let mut check = header.check();
             check.update(payload);
-            if check.is_good() {
+            if check.agrees() {
                 return Ok(true);
             }
         }
@@ -180,7 +180,7 @@ fn next(
         check.update(piece);
         missing -= size;
     }
-    if !check.is_good() {
+    if !check.agrees() {
         return Ok(Err("checksum mismatch"));
     }
     if header.offset != offset {

@@ -328,6 +328,85 @@ fn after_a_failed_sync_nothing_is_taken_until_a_restart() {
     });
 }
 
+/// A group of records may reach the disk in any order; only what was synced before must be there.
+#[test]
+fn a_torn_group_is_cut_but_a_hole_in_the_past_is_damage() {
+    for (durable, is_damage) in [(9, false), (18, true)] {
+        let data = tempfile::tempdir().expect("a folder");
+        let settings = settings(data.path(), 1 << 20);
+        block_on(async {
+            let Opened { journal, .. } = open(&settings, 0).expect("opens");
+            append(&journal, None, "{\"a\": 1}\n")
+                .await
+                .expect("appends");
+            journal.close().await;
+        });
+        let (_, path) = segment::list(&settings.folder()).expect("lists").remove(0);
+        let mut bytes = fs::read(&path).expect("reads");
+        let good = bytes.len();
+        record::encode(None, 9, 9, 9, b"{\"b\": 2}\n", &mut bytes);
+        bytes[good + 30] ^= 1;
+        record::encode(None, 18, durable, 9, b"{\"c\": 3}\n", &mut bytes);
+        fs::write(&path, &bytes).expect("writes");
+        match open(&settings, 0) {
+            Err(Error::Damaged {
+                path: named,
+                offset,
+                reason,
+            }) => {
+                assert!(is_damage, "{reason}");
+                assert_eq!(
+                    (named, offset, reason),
+                    (path, good as u64, "checksum mismatch")
+                );
+            }
+            Err(error) => panic!("{error}"),
+            Ok(Opened { losses, reader, .. }) => {
+                let (offset, bytes) = (good as u64, (bytes.len() - good) as u64);
+                assert_eq!(
+                    losses,
+                    [Loss::Cut {
+                        path,
+                        offset,
+                        bytes,
+                        reason: "checksum mismatch"
+                    }]
+                );
+                let read = block_on(drain(reader, 0)).expect("reads");
+                assert_eq!(read, lines_of(None, 0, "{\"a\": 1}\n"));
+                assert!(!is_damage);
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_found_while_reading_stops_there_and_names_the_place() {
+    block_on(async {
+        let data = tempfile::tempdir().expect("a folder");
+        let settings = settings(data.path(), 1 << 20);
+        let Opened {
+            journal, reader, ..
+        } = open(&settings, 0).expect("opens");
+        append(&journal, None, "{\"a\":1}\n")
+            .await
+            .expect("appends");
+        append(&journal, None, "{\"b\":2}\n")
+            .await
+            .expect("appends");
+        let (_, path) = segment::list(&settings.folder()).expect("lists").remove(0);
+        let mut bytes = fs::read(&path).expect("reads");
+        *bytes.last_mut().expect("bytes") ^= 1;
+        fs::write(&path, &bytes).expect("writes");
+        let error = drain(reader, 0).await.expect_err("damage");
+        let place = bytes.len() - record::HEADER_LENGTH - 8;
+        assert!(error.to_string().starts_with(&format!(
+            "{}:{place}: the journal is damaged",
+            path.display()
+        )));
+    });
+}
+
 #[derive(Clone, Debug)]
 enum Action {
     Append(Option<Kind>, Vec<usize>),

@@ -335,7 +335,7 @@ impl Writer {
         let folder = self.parts.folder.display();
         match trouble {
             Some(error @ AppendError::Full { .. }) => {
-                tracing::warn!(%folder, %error, "the journal takes nothing")
+                tracing::warn!(%folder, %error, "the journal takes nothing");
             }
             Some(error) => tracing::error!(%folder, %error, "the journal takes nothing"),
             None => tracing::info!(%folder, "the journal takes records again"),

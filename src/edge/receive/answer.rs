@@ -145,3 +145,37 @@ fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
     )];
     (status, headers, body.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(refusal: Refusal, status: u16, retry_after: Option<&str>) {
+        let response = refusal.into_response();
+        let header = response.headers().get(header::RETRY_AFTER);
+        let found = header.map(|value| value.to_str().expect("text"));
+        assert_eq!((response.status().as_u16(), found), (status, retry_after));
+    }
+
+    #[test]
+    fn what_may_succeed_later_says_when() {
+        check(Refusal::Busy, 429, Some("1"));
+        check(
+            Refusal::Journal(AppendError::Full { bytes_max: 1 }),
+            429,
+            Some("5"),
+        );
+        check(Refusal::Journal(AppendError::NoSpace), 507, Some("30"));
+        check(
+            Refusal::Journal(AppendError::Poisoned {
+                reason: "fire".into(),
+            }),
+            503,
+            Some("30"),
+        );
+        check(Refusal::Journal(AppendError::Closed), 503, Some("5"));
+        check(Refusal::TooLarge { bytes_max: 1 }, 413, None);
+        check(Refusal::TooSlow, 408, None);
+    }
+}

@@ -123,7 +123,7 @@ fn values() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(any::<String>(), inner, 0..4).prop_map(|map| object(map)),
+            prop::collection::btree_map(any::<String>(), inner, 0..4).prop_map(object),
         ]
     })
 }
@@ -133,8 +133,7 @@ fn object(map: impl IntoIterator<Item = (String, Value)>) -> Value {
 }
 
 fn objects() -> impl Strategy<Value = Vec<Value>> {
-    let one =
-        prop::collection::btree_map(any::<String>(), values(), 0..5).prop_map(|map| object(map));
+    let one = prop::collection::btree_map(any::<String>(), values(), 0..5).prop_map(object);
     prop::collection::vec(one, 1..8)
 }
 
