@@ -1,1 +1,91 @@
-//! (to be written)
+//! The command line: one file a command.
+
+pub mod check;
+pub mod log;
+pub mod run;
+pub mod setup;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// The beat of your models in Elasticsearch.
+///
+/// modelbeat sits beside a model server, tails its prediction logs, receives predictions and labels over HTTP, joins
+/// them whenever the label arrives, keeps windowed accuracy, precision, recall and F1 right as labels come in late or are
+/// corrected, and ships it all to Elasticsearch.
+#[derive(Debug, Parser)]
+#[command(name = "modelbeat", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Form of the log lines on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = log::Format::Text, env = "MODELBEAT_LOG_FORMAT")]
+    log_format: log::Format,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `modelbeat::edge=debug`.
+    #[arg(long, global = true, default_value = "info", env = "MODELBEAT_LOG")]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one or more pipeline files.
+    Run(RunArguments),
+    /// Validate pipeline files without running them: every error at once, with line and column.
+    Check {
+        /// Pipeline files.
+        #[arg(required_unless_present = "print_schema")]
+        files: Vec<PathBuf>,
+        /// Also try to reach Elasticsearch.
+        #[arg(long)]
+        connect: bool,
+        /// Print the JSON Schema of the pipeline file, for editors, and exit.
+        #[arg(long)]
+        print_schema: bool,
+    },
+    /// Install index templates, and a lifecycle policy where the cluster has ILM. Can be repeated.
+    Setup {
+        /// A pipeline file: where its Elasticsearch is, and the index prefix.
+        file: PathBuf,
+    },
+}
+
+/// `modelbeat run`
+#[derive(Debug, clap::Args)]
+pub struct RunArguments {
+    /// Pipeline files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Folder for journals, checkpoints and dead letters; one folder a pipeline below it.
+    #[arg(long, default_value = "modelbeat-data", env = "MODELBEAT_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Drain the files that exist, wait for all acknowledgements, publish all windows, exit 0.
+    #[arg(long)]
+    once: bool,
+    /// Seconds that stopping may take before documents in flight are left to the next start.
+    #[arg(long, default_value = "10", value_parser = seconds, env = "MODELBEAT_GRACE")]
+    grace: Duration,
+}
+
+/// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
+        return log::fail(&format!("--log-level: {error}"), 2);
+    }
+    match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check { print_schema: true, .. } => check::schema(),
+        Command::Check { files, connect, .. } => check::check(&files, connect),
+        Command::Setup { file } => setup::setup(&file),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches('s').parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("expected seconds, at most 86400".into()),
+    }
+}

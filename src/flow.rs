@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod bulk;
+pub mod canonical;
 pub mod decode;
 pub mod document;
 pub mod engine;
@@ -13,4 +14,5 @@ pub mod lines;
 pub mod mapping;
 pub mod names;
 pub mod quality;
+pub mod slices;
 pub mod windows;

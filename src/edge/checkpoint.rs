@@ -1,1 +1,248 @@
-//! (to be written)
+//! The checkpoint on disk: written whole or not at all, checked when read, one process at a time.
+//!
+//! Driven by `edge::ship`, which saves a checkpoint only once every document before it is stored or dead-lettered.
+//! A save writes `checkpoint.new`, fsyncs it, keeps the last one as `checkpoint.previous`, renames the new one to
+//! `checkpoint`, and fsyncs the folder: after [`Store::save`] returns, a power cut finds the new one; a crash at any
+//! moment before finds the old one or, complete, the new one.
+//!
+//! The file, integers little-endian:
+//!
+//! ```text
+//! "MBCKPT\r\n"  format: u32  heads: u64 (bytes)  state: u64 (bytes)  blake3 of all else: 32 bytes
+//! heads, in postcard                state, in the engine's own encoding
+//! ```
+
+mod folder;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use crate::flow::engine::Checkpoint;
+pub use folder::{FolderError, lock_folder};
+
+/// The layout this version writes. Raise it with every change that an older modelbeat cannot read.
+const FORMAT: u32 = 1;
+
+/// `\r\n` shows a transfer in text mode, as PNG's does.
+const MAGIC: [u8; 8] = *b"MBCKPT\r\n";
+
+const CURRENT: &str = "checkpoint";
+const PREVIOUS: &str = "checkpoint.previous";
+const NEW: &str = "checkpoint.new";
+
+/// The data folder's checkpoint. Holds the folder's lock as long as it lives.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    _lock: File,
+}
+
+/// Why a checkpoint could not be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder is not ours to use: do not start.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The disk said no: try again later.
+    #[error("cannot {doing} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Written by a newer modelbeat: do not start.
+    #[error(
+        "{path} has format {format}, and this modelbeat reads up to {FORMAT}; start the newer modelbeat that wrote it, \
+         or move the file away to begin afresh (inputs are then read from their start)", path = path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// Files are there, but none is whole: do not start by itself, for that would read everything again.
+    #[error(
+        "no whole checkpoint in {folder}: {faults}; restore the folder from a backup, or move these files away to begin \
+         afresh (inputs are then read from their start)", folder = folder.display()
+    )]
+    Torn {
+        /// The data folder.
+        folder: PathBuf,
+        /// Each file and its fault.
+        faults: String,
+    },
+}
+
+impl Store {
+    /// Makes the data folder if it is missing (only the owner may enter) and locks it for this process.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            _lock: lock_folder(folder)?,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The newest whole checkpoint; `None` at the first start. A torn one is reported and the one before it used:
+    /// what was read since then is read again, which the documents' ids make harmless.
+    pub fn load(&self) -> Result<Option<Checkpoint>, Error> {
+        let mut faults: Vec<String> = Vec::new();
+        // A crash between the two renames of a save leaves the newest as `checkpoint.new`, and no `checkpoint`.
+        for name in [CURRENT, NEW, PREVIOUS] {
+            let path = self.folder.join(name);
+            match read(&path) {
+                Ok(checkpoint) => {
+                    if !faults.is_empty() {
+                        warn!(faults = faults.join("; "), used = %path.display(), "checkpoint is torn, using another one");
+                    }
+                    return Ok(Some(checkpoint));
+                }
+                Err(Unread::Missing) => {}
+                Err(Unread::Torn(fault)) if name == NEW => {
+                    // A save that a crash cut short: the usual case, and no loss.
+                    tracing::debug!(path = %path.display(), fault, "unfinished checkpoint ignored");
+                }
+                Err(Unread::Torn(fault)) => faults.push(format!("{} {fault}", path.display())),
+                Err(Unread::Newer(format)) => return Err(Error::Newer { path, format }),
+                Err(Unread::Io(source)) => {
+                    let doing = "read";
+                    return Err(Error::Io {
+                        doing,
+                        path,
+                        source,
+                    });
+                }
+            }
+        }
+        if faults.is_empty() {
+            return Ok(None);
+        }
+        Err(Error::Torn {
+            folder: self.folder.clone(),
+            faults: faults.join("; "),
+        })
+    }
+
+    /// Makes `checkpoint` the one a restart goes on from. Durable when this returns; unchanged if it fails, and it may
+    /// be tried again.
+    pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let new = self.folder.join(NEW);
+        let current = self.folder.join(CURRENT);
+        let error = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io {
+                doing,
+                path,
+                source,
+            }
+        };
+        write(&new, checkpoint).map_err(error("write", &new))?;
+        match std::fs::rename(&current, self.folder.join(PREVIOUS)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(error("rename", &current)(source));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::rename(&new, &current).map_err(error("rename", &new))?;
+        folder::sync(&self.folder).map_err(error("fsync", &self.folder))
+    }
+}
+
+/// Why a file gave no checkpoint.
+enum Unread {
+    Missing,
+    Torn(String),
+    Newer(u32),
+    Io(io::Error),
+}
+
+const HEADER: usize = 8 + 4 + 8 + 8;
+
+fn write(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    let heads = postcard::to_stdvec(&checkpoint.heads).map_err(io::Error::other)?;
+    let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&FORMAT.to_le_bytes());
+    header.extend_from_slice(&(heads.len() as u64).to_le_bytes());
+    header.extend_from_slice(&(checkpoint.state.len() as u64).to_le_bytes());
+    let sum = checksum(&header, &heads, &checkpoint.state);
+    header.extend_from_slice(sum.as_bytes());
+
+    let mut file = folder::create_private(path)?;
+    file.write_all(&header)?;
+    file.write_all(&heads)?;
+    file.write_all(&checkpoint.state)?;
+    file.sync_all()
+}
+
+fn read(path: &Path) -> Result<Checkpoint, Unread> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unread::Missing),
+        Err(error) => return Err(Unread::Io(error)),
+    };
+    let length = file.metadata().map_err(Unread::Io)?.len();
+    let mut header = [0; HEADER + blake3::OUT_LEN];
+    if length < header.len() as u64 {
+        return Err(Unread::Torn(format!("is only {length} bytes long")));
+    }
+    file.read_exact(&mut header).map_err(Unread::Io)?;
+    let (fields, sum) = header.split_at(HEADER);
+    let (magic, lengths) = fields.split_at(MAGIC.len());
+    let (format, lengths) = lengths.split_at(4);
+    let (heads_length, state_length) = lengths.split_at(8);
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    if magic != MAGIC {
+        return Err(Unread::Torn("is not a checkpoint".to_owned()));
+    }
+    let body = length - header.len() as u64;
+    let claimed = number(heads_length).checked_add(number(state_length));
+    if claimed != Some(body) {
+        return Err(Unread::Torn(format!(
+            "has {body} bytes of content, and its header says otherwise"
+        )));
+    }
+    let mut part = |length: u64| {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        file.read_exact(&mut bytes).map_err(Unread::Io)?;
+        Ok(bytes)
+    };
+    let heads = part(number(heads_length))?;
+    let state = part(number(state_length))?;
+    if checksum(fields, &heads, &state) != *sum {
+        return Err(Unread::Torn("does not match its checksum".to_owned()));
+    }
+    let format = u32::try_from(number(format)).unwrap_or(u32::MAX);
+    if format > FORMAT {
+        return Err(Unread::Newer(format));
+    }
+    let heads = postcard::from_bytes(&heads)
+        .map_err(|error| Unread::Torn(format!("holds unreadable heads: {error}")))?;
+    Ok(Checkpoint { heads, state })
+}
+
+fn checksum(header: &[u8], heads: &[u8], state: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header).update(heads).update(state);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests;

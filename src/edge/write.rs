@@ -1,10 +1,263 @@
 //! The `file` output: bulk NDJSON, one file an index; no Elasticsearch.
+//!
+//! `edge::ship` appends and syncs before a barrier passes. A file can be sent to `_bulk` as it is. After a crash, what
+//! was written behind the last checkpoint is written again; ids and versions make loading both the same as loading one.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::flow::document::Documents;
 
 /// `output.file`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The folder; made if missing.
     pub path: PathBuf,
+}
+
+/// Files open at once: today's indices, and some days of late labels. Beyond, the one opened first is synced and closed.
+const OPEN_MAX: usize = 64;
+
+/// The output, open.
+#[derive(Debug)]
+pub struct Output {
+    folder: PathBuf,
+    open: IndexMap<Arc<str>, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+    dirty: bool,
+}
+
+/// The disk said no.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing of this step was written: try again later.
+    #[error("cannot {doing} the output file {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// What was written may be gone: stop, and replay from the last checkpoint.
+    #[error("cannot fsync the output file {path}: {source}", path = path.display())]
+    Sync {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl Output {
+    /// Makes the folder and finds out whether it can be written to.
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let folder = settings.path.clone();
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Io {
+            doing: "make the folder of",
+            path: folder.clone(),
+            source,
+        })?;
+        Ok(Self {
+            folder,
+            open: IndexMap::new(),
+        })
+    }
+
+    /// Appends items from index `from` on, each to its index's file, and moves `from` along: after an error, call it
+    /// again with the same `from`, and nothing is written twice.
+    pub fn append(&mut self, documents: &Documents, from: &mut usize) -> Result<(), Error> {
+        while let Some(first) = documents.items.get(*from) {
+            // Neighbours that go to one index are one write.
+            let rest = documents.items.get(*from..).unwrap_or_default();
+            let run = rest.iter().take_while(|item| item.index == first.index);
+            let (count, end) = run.fold((0, first.lines.start), |(count, end), item| {
+                (count + 1, end.max(item.lines.end))
+            });
+            let lines = documents
+                .bytes
+                .get(first.lines.start..end)
+                .unwrap_or_default();
+            self.append_lines(&first.index, lines)?;
+            *from += count;
+        }
+        Ok(())
+    }
+
+    /// Makes all that was appended survive a power cut.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        for (index, open) in &mut self.open {
+            open.sync(&self.folder, index)?;
+        }
+        Ok(())
+    }
+
+    fn append_lines(&mut self, index: &Arc<str>, lines: &[u8]) -> Result<(), Error> {
+        let path = path(&self.folder, index);
+        let error = |doing| {
+            let path = path.clone();
+            move |source| Error::Io {
+                doing,
+                path,
+                source,
+            }
+        };
+        if !self.open.contains_key(index) {
+            if self.open.len() >= OPEN_MAX
+                && let Some((oldest, mut open)) = self.open.shift_remove_index(0)
+            {
+                open.sync(&self.folder, &oldest)?;
+            }
+            let open = Open::new(&path).map_err(error("open"))?;
+            self.open.insert(index.clone(), open);
+        }
+        let Some(open) = self.open.get_mut(index) else {
+            return Ok(());
+        };
+        open.dirty = true;
+        match open.file.write_all(lines) {
+            Ok(()) => {
+                open.length += lines.len() as u64;
+                Ok(())
+            }
+            Err(source) => {
+                // The next attempt begins where this one did. If even that fails, half a line stays, and shows.
+                open.file.set_len(open.length).ok();
+                Err(error("write")(source))
+            }
+        }
+    }
+}
+
+impl Open {
+    fn new(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let length = file.metadata()?.len();
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(Self {
+            file,
+            length,
+            dirty: false,
+        })
+    }
+
+    fn sync(&mut self, folder: &Path, index: &str) -> Result<(), Error> {
+        if self.dirty {
+            self.file.sync_data().map_err(|source| Error::Sync {
+                path: path(folder, index),
+                source,
+            })?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+/// An index name cannot leave the folder: Elasticsearch forbids `/` in it, and so do we.
+fn path(folder: &Path, index: &str) -> PathBuf {
+    let name = index.replace(['/', '\\', '\0'], "_");
+    folder.join(format!("{name}.ndjson"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::document::Item;
+
+    fn documents(items: &[(&str, &str)]) -> Documents {
+        let mut documents = Documents::default();
+        for (key, (index, lines)) in (0..).zip(items) {
+            let start = documents.bytes.len();
+            documents.bytes.extend_from_slice(lines.as_bytes());
+            documents.items.push(Item {
+                index: Arc::from(*index),
+                key,
+                lines: start..documents.bytes.len(),
+                action_length: 0,
+            });
+        }
+        documents
+    }
+
+    fn append(output: &mut Output, items: &[(&str, &str)]) {
+        let mut from = 0;
+        output.append(&documents(items), &mut from).unwrap();
+        assert_eq!(from, items.len());
+    }
+
+    #[test]
+    fn each_index_has_its_file_and_lines_keep_their_order_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            path: folder.path().join("out"),
+        };
+        append(
+            &mut Output::open(&settings).unwrap(),
+            &[("a", "1\n"), ("a", "2\n"), ("b", "3\n"), ("a", "4\n")],
+        );
+        let mut output = Output::open(&settings).unwrap();
+        append(&mut output, &[("b", "5\n")]);
+        output.sync().unwrap();
+        let read = |name| std::fs::read_to_string(settings.path.join(name)).unwrap();
+        assert_eq!(read("a.ndjson"), "1\n2\n4\n");
+        assert_eq!(read("b.ndjson"), "3\n5\n");
+    }
+
+    #[test]
+    fn more_indices_than_open_files_are_all_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = Output::open(&Settings {
+            path: folder.path().to_owned(),
+        })
+        .unwrap();
+        let names: Vec<String> = (0..OPEN_MAX * 2).map(|n| format!("i{n}")).collect();
+        let items: Vec<_> = names.iter().map(|name| (name.as_str(), "x\n")).collect();
+        append(&mut output, &items);
+        append(&mut output, &items);
+        assert!(output.open.len() <= OPEN_MAX);
+        let first = std::fs::read_to_string(folder.path().join("i0.ndjson")).unwrap();
+        assert_eq!(first, "x\nx\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_stops_there_and_goes_on_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = Output::open(&Settings {
+            path: folder.path().to_owned(),
+        })
+        .unwrap();
+        let obstacle = folder.path().join("b.ndjson");
+        std::fs::create_dir(&obstacle).unwrap();
+        let documents = documents(&[("a", "1\n"), ("b", "2\n")]);
+        let mut from = 0;
+        output.append(&documents, &mut from).unwrap_err();
+        assert_eq!(from, 1);
+        std::fs::remove_dir(&obstacle).unwrap();
+        output.append(&documents, &mut from).unwrap();
+        let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(
+            (read("a.ndjson"), read("b.ndjson")),
+            ("1\n".into(), "2\n".into())
+        );
+    }
+
+    #[test]
+    fn an_index_name_cannot_leave_the_folder() {
+        assert_eq!(
+            path(Path::new("/out"), "../x"),
+            Path::new("/out/.._x.ndjson")
+        );
+    }
 }

@@ -2,11 +2,22 @@
 //!
 //! A document is written once into a buffer as the bytes Elasticsearch's `_bulk` wants (an action line and,
 //! behind it, a source line) and never re-serialised: shipping, retrying and dead-lettering slice that buffer.
+//! Its id is made from what it is about and its index from its own event time, so that writing it twice is
+//! writing it once.
+
+pub mod json;
+mod name;
+mod prediction;
+mod window;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::flow::event::Position;
+use crate::flow::event::{Position, Timestamp};
+
+pub use name::{Dataset, Indices, Tag, window_id};
+pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
+pub use window::{WindowDocument, WindowIdentity};
 
 /// Documents and dead letters of one step of the engine, in the order they were made.
 #[derive(Clone, Debug, Default)]
@@ -47,10 +58,86 @@ pub struct DeadLetter {
     pub action: Option<String>,
 }
 
+/// What `_bulk` is to do with a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Store it unless it is there: a replay never overwrites.
+    Create,
+    /// Store it unless a newer version is there.
+    Index {
+        /// External version.
+        version: i64,
+    },
+    /// Change it.
+    Update,
+}
+
 impl Documents {
     /// True if there is nothing to ship.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty() && self.dead_letters.is_empty()
+    }
+
+    /// Adds a document; `write` writes its source, one line of JSON.
+    pub fn add(&mut self, action: Action, index: &Arc<str>, id: &str, key: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        let out = &mut self.bytes;
+        out.extend_from_slice(match action {
+            Action::Create => b"{\"create\":{\"_index\":\"",
+            Action::Index { .. } => b"{\"index\":{\"_index\":\"",
+            Action::Update => b"{\"update\":{\"_index\":\"",
+        });
+        // Index names and ids are ours: letters, digits, `-`, `_` and `.`, nothing to escape.
+        out.extend_from_slice(index.as_bytes());
+        out.extend_from_slice(b"\",\"_id\":\"");
+        out.extend_from_slice(id.as_bytes());
+        out.push(b'"');
+        if let Action::Index { version } = action {
+            out.extend_from_slice(b",\"version\":");
+            json::write_integer(version, out);
+            out.extend_from_slice(b",\"version_type\":\"external\"");
+        }
+        out.extend_from_slice(b"}}\n");
+        let action_length = out.len() - start;
+        write(out);
+        out.push(b'\n');
+        let lines = start..out.len();
+        self.items.push(Item { index: Arc::clone(index), key, lines, action_length });
+    }
+}
+
+/// What all documents of a pipeline have in common, written once.
+#[derive(Clone, Debug)]
+pub struct Letterhead {
+    /// `"pipeline":"…","agent":{…}`
+    pub common: Vec<u8>,
+}
+
+impl Letterhead {
+    /// The common members of a pipeline's documents.
+    pub fn new(pipeline: &str, agent_id: &str, agent_name: &str) -> Self {
+        let mut common = b"\"pipeline\":".to_vec();
+        json::write_text(pipeline, &mut common);
+        common.extend_from_slice(b",\"agent\":{\"id\":");
+        json::write_text(agent_id, &mut common);
+        common.extend_from_slice(b",\"name\":");
+        json::write_text(agent_name, &mut common);
+        common.extend_from_slice(b",\"type\":\"modelbeat\",\"version\":\"");
+        common.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+        common.extend_from_slice(b"\"}");
+        Self { common }
+    }
+
+    /// Opens a document: `{"@timestamp":…,"event":{…},` and the common members, without a comma behind them.
+    pub fn open(&self, time: Timestamp, dataset: Dataset, now: Timestamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"@timestamp\":");
+        json::write_time(time, out);
+        out.extend_from_slice(b",\"event\":{\"dataset\":\"");
+        out.extend_from_slice(dataset.event_dataset().as_bytes());
+        out.extend_from_slice(b"\",\"ingested\":");
+        json::write_time(now, out);
+        out.extend_from_slice(b"},");
+        out.extend_from_slice(&self.common);
     }
 }

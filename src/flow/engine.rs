@@ -1,75 +1,291 @@
-//! The composition: batches in, documents out. A value between two calls; the verbs are push, observe, advance,
-//! deadline, checkpoint, resume, finish.
+//! The composition: batches in, documents out. A value between two calls.
+//!
+//! The verbs: [`Engine::push`] takes records, [`Engine::observe`] a host snapshot, [`Engine::advance`] lets time pass
+//! and must be called again at [`Engine::deadline`]; [`Engine::checkpoint`] and [`Engine::resume`] are a pair;
+//! [`Engine::release`] ships what is held back (before stopping), [`Engine::finish`] is the end of all data.
+//!
+//! Invariant: what comes out depends on the records, their order within a source and `now`; replaying the records
+//! since a checkpoint gives the same document ids and the same counts.
 
-use std::sync::Arc;
+mod events;
+mod held;
+mod publish;
+mod settings;
+mod state;
+mod totals;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use crate::flow::decode::{Decoder, Format, SourceState, Wanted};
+use crate::flow::document::{Action, DeadLetter, Documents, HostDocument, Indices, Letterhead};
+use crate::flow::document::{Dataset, json};
+use crate::flow::event::{Batch, Event, Head, InputId, Kind, Position, SourceKey, Timestamp};
+use crate::flow::host::{History, HostSnapshot, Metric};
+use crate::flow::join::Join;
+use crate::flow::lines;
+use crate::flow::mapping::{Mapping, Unmapped};
+use crate::flow::windows::Windows;
 
-use crate::flow::event::{Batch, Head, Kind, SourceKey};
-use crate::flow::host::HostSnapshot;
-use crate::flow::{decode, join, mapping, quality, windows};
+pub use settings::{Agent, Checkpoint, Input, Intake, Settings};
+pub use state::ResumeError;
+pub use totals::{Ignored, InputTotals, Totals};
 
-/// What the edges send to the engine.
+/// Text of a record that a dead letter keeps: enough to mend it, not enough to fill a disk.
+const DEAD_LETTER_TEXT_MAX: usize = 64 << 10;
+
+/// A record's time may lie this far ahead of the agent's clock; beyond, its clock is wrong and it is a dead letter.
+const AHEAD_MAX_MS: i64 = 3_600_000;
+
+/// The machine.
 #[derive(Debug)]
-pub enum Intake {
-    /// Records.
-    Batch(Batch),
-    /// What the host was doing.
-    Host(HostSnapshot),
-    /// A source is gone for good and read to its end: forget its head.
-    Gone(SourceKey),
+pub struct Engine {
+    settings: Settings,
+    /// What can be told from the settings alone.
+    compiled: Compiled,
+    /// What a checkpoint keeps.
+    state: State,
+    /// When dirty windows are published next.
+    publish_at: Option<Timestamp>,
+    totals: Totals,
 }
 
-/// {positions, engine state} at one batch boundary.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Where each source goes on.
-    pub heads: BTreeMap<SourceKey, Head>,
-    /// The engine's own state, in its own encoding.
-    pub state: Vec<u8>,
+#[derive(Debug)]
+struct Compiled {
+    mapping: Mapping,
+    wanted: Wanted,
+    letterhead: Letterhead,
+    indices: Indices,
+    host_name: Vec<u8>,
+    slice_names: Vec<String>,
 }
 
-/// Everything the engine must know, as meant by the pipeline file.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Pipeline name: part of every document and id.
-    pub pipeline: String,
-    /// Who computes: part of every window's identity.
-    pub agent: Agent,
-    /// First part of every index name.
-    pub index_prefix: String,
-    /// One entry for each of the pipeline's `inputs:`.
-    pub inputs: Vec<Input>,
-    /// Which path is what.
-    pub mapping: mapping::Settings,
-    /// What the model does.
-    pub task: quality::Task,
-    /// Window lengths.
-    pub windows: Vec<windows::Length>,
-    /// Horizon, patience, hold.
-    pub join: join::Settings,
-    /// `slices.max_values`: distinct values a slice name may have; beyond, `__other__`.
-    pub slice_values_max: usize,
-    /// `privacy.keep_record`: put the original record into the prediction's document.
-    pub keep_record: bool,
+/// Everything that is remembered between two calls and over a restart.
+#[derive(Debug)]
+struct State {
+    heads: BTreeMap<SourceKey, Head>,
+    sources: BTreeMap<SourceKey, SourceState>,
+    tables: state::Tables,
+    join: Join,
+    windows: Windows,
+    held: held::Held,
+    history: History,
+    hosts: publish::HostWindows,
 }
 
-/// The agent's name in documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
-    /// Stable over restarts and a lost data folder; unique among the agents of a model.
-    pub id: String,
-    /// For people: the host name unless the file says otherwise.
-    pub name: Arc<str>,
+impl Engine {
+    /// An engine that has seen nothing.
+    ///
+    /// # Errors
+    /// The mapping cannot work, in words (a time zone that is not in the database).
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        let (mapping, wanted) = Mapping::compile(&settings.mapping, &settings.task)?;
+        let slices = settings.mapping.prediction.as_ref().map(|paths| paths.slices.as_slice()).unwrap_or_default();
+        let slice_names: Vec<String> = slices.iter().map(|(name, _)| name.clone()).collect();
+        let mut host_name = Vec::new();
+        json::write_text(&settings.agent.name, &mut host_name);
+        let compiled = Compiled {
+            mapping,
+            wanted,
+            letterhead: Letterhead::new(&settings.pipeline, &settings.agent.id, &settings.agent.name),
+            indices: Indices::new(&settings.index_prefix),
+            host_name,
+            slice_names,
+        };
+        let state = State {
+            heads: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            tables: state::Tables::new(&settings.task, &compiled.slice_names),
+            join: Join::default(),
+            windows: Windows::new(&settings.windows),
+            held: held::Held::default(),
+            history: History::default(),
+            hosts: publish::HostWindows::default(),
+        };
+        let totals = Totals::new(settings.inputs.len());
+        Ok(Self { settings, compiled, state, publish_at: None, totals })
+    }
+
+    /// Takes in the records of a batch.
+    pub fn push(&mut self, batch: &Batch, now: Timestamp, out: &mut Documents) {
+        let input = self.settings.inputs.get(usize::from(batch.input.0)).copied();
+        let Some(input) = input else {
+            debug_assert!(false, "the agent numbers inputs as the settings do");
+            return;
+        };
+        let kind = batch.kind.or(input.kind);
+        if batch.restart {
+            self.state.sources.remove(&batch.source);
+        }
+        let mut source_state = self.state.sources.remove(&batch.source).flatten();
+        for fault in &batch.faults {
+            self.totals.record(batch.input).dead_letters += 1;
+            out.dead_letters.push(dead_letter(batch, fault.offset, fault.reason.clone(), &fault.excerpt));
+        }
+        let wanted = std::mem::take(&mut self.compiled.wanted);
+        self.records(batch, input.format, kind, &wanted, &mut source_state, now, out);
+        self.compiled.wanted = wanted;
+        if source_state.is_some() {
+            self.state.sources.insert(batch.source.clone(), source_state);
+        }
+        self.state.heads.insert(batch.source.clone(), batch.head.clone());
+        self.ship_over_bound(now, out);
+        self.schedule_publication(now);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of `push` that must be borrowed apart")]
+    fn records(
+        &mut self,
+        batch: &Batch,
+        format: Format,
+        kind: Option<Kind>,
+        wanted: &Wanted,
+        source_state: &mut SourceState,
+        now: Timestamp,
+        out: &mut Documents,
+    ) {
+        let mut decoder = Decoder::new(format, wanted);
+        let mark = if batch.base == 0 { lines::byte_order_mark(&batch.bytes) } else { 0 };
+        let text = batch.bytes.get(mark..).unwrap_or_default();
+        for (at, record) in lines::records(text, format.framing()).map(|(at, record)| (at + mark, record)) {
+            let had_header = source_state.is_some();
+            let mut rows = 0_usize;
+            let decoded = decoder.rows(source_state, record, |row| {
+                rows += 1;
+                let mapped = self.map(row, kind, batch.input, now, out);
+                match mapped {
+                    Ok(()) => {}
+                    Err(Unmapped::Ignored(reason)) => self.totals.record(batch.input).ignore(reason),
+                    Err(Unmapped::Faulty(reason)) => {
+                        self.totals.record(batch.input).dead_letters += 1;
+                        out.dead_letters.push(dead_letter(batch, batch.base + at as u64, reason, record));
+                    }
+                }
+            });
+            if let Err(reason) = decoded {
+                self.totals.record(batch.input).dead_letters += 1;
+                out.dead_letters.push(dead_letter(batch, batch.base + at as u64, reason, record));
+            } else if rows == 0 && had_header {
+                self.totals.record(batch.input).ignore("an empty array");
+            }
+        }
+    }
+
+    fn map(
+        &mut self,
+        row: &crate::flow::decode::Row<'_, '_>,
+        kind: Option<Kind>,
+        input: InputId,
+        now: Timestamp,
+        out: &mut Documents,
+    ) -> Result<(), Unmapped> {
+        // A record holds at most a prediction and its label; collected, since taking one in needs the whole engine.
+        let mut events: smallvec::SmallVec<[Event<'_>; 2]> = smallvec::SmallVec::new();
+        self.compiled.mapping.events(row, kind, |event| events.push(event))?;
+        for event in events {
+            match event {
+                Event::Prediction(prediction) => self.predict(&prediction, &row.record, input, now, out)?,
+                Event::Label(label) => self.label(&label, input, now, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the host was doing, and ships it.
+    pub fn observe(&mut self, mut snapshot: HostSnapshot, now: Timestamp, out: &mut Documents) {
+        snapshot.set(Metric::HostName, self.settings.agent.name.as_ref());
+        let mut members = Vec::new();
+        snapshot.write_members(&mut members);
+        let document = HostDocument { time: snapshot.time, members: &members };
+        let index = self.compiled.indices.name(Dataset::Host, snapshot.time);
+        let id = crate::flow::document::window_id(&[&self.settings.pipeline, &self.settings.agent.id, &snapshot.time.0.to_string()]);
+        let key = key_of_id(&id);
+        out.add(Action::Create, &index, &id, key, |bytes| document.write(&self.compiled.letterhead, now, bytes));
+        self.state.hosts.add(&self.settings.windows, &snapshot);
+        self.state.history.push(snapshot);
+    }
+
+    /// Forgets a source that is gone for good.
+    pub fn forget(&mut self, source: &SourceKey) {
+        self.state.heads.remove(source);
+        self.state.sources.remove(source);
+    }
+
+    /// Lets time pass: ships what was held long enough, gives up on labels and predictions past their time, publishes
+    /// windows that changed. Spurious calls do nothing.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Documents) {
+        self.ship_held_until(now, now, out);
+        self.expire(now, out);
+        if self.publish_at.is_some_and(|at| at <= now) {
+            self.publish(now, out);
+            self.close_windows(now, out);
+            self.publish_at = None;
+        }
+    }
+
+    /// When [`advance`](Self::advance) has work next; ask again after every other verb.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let join = &self.settings.join;
+        let horizon = self.state.join.opens.oldest().map(|open| open.arrived.plus(join.label_horizon_ms));
+        let patience = self.state.join.earlies.deadline(join.early_label_ttl_ms);
+        let waiting = [self.state.held.deadline(), self.publish_at];
+        let expiring = if self.settings.expires { [horizon, patience] } else { [None, None] };
+        waiting.into_iter().chain(expiring).flatten().min()
+    }
+
+    /// Ships what is held back, so that nothing waits while the agent is stopped. Stopping is not the end of data.
+    pub fn release(&mut self, now: Timestamp, out: &mut Documents) {
+        self.ship_held_until(Timestamp(i64::MAX), now, out);
+        self.publish(now, out);
+        self.publish_at = None;
+    }
+
+    /// The end of all data (`--once`): ships and publishes everything, labels without a prediction as orphans.
+    pub fn finish(&mut self, now: Timestamp, out: &mut Documents) {
+        self.release(now, out);
+        self.publish_orphans(now, out);
+    }
+
+    /// What came in and what became of it.
+    #[must_use]
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Predictions that may still get a label, labels that wait for their prediction, windows that may still change.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize, usize) {
+        (self.state.join.opens.len(), self.state.join.earlies.len(), self.state.windows.len())
+    }
+
+    fn schedule_publication(&mut self, now: Timestamp) {
+        if self.publish_at.is_none() && self.state.windows.any_dirty() {
+            self.publish_at = Some(now.plus(self.settings.publish_every_ms));
+        }
+    }
 }
 
-/// How the records of one input are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Format of its records.
-    pub format: decode::Format,
-    /// What they are, if the file holds only one kind.
-    pub kind: Option<Kind>,
+/// The key of a document whose id is not made from a join key.
+fn key_of_id(id: &str) -> u64 {
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
+
+fn dead_letter(batch: &Batch, offset: u64, reason: String, record: &[u8]) -> DeadLetter {
+    let kept = record.get(..DEAD_LETTER_TEXT_MAX).unwrap_or(record);
+    DeadLetter {
+        reason,
+        origin: format!("{}:{offset}", batch.origin),
+        position: Some(Position { source: batch.source.clone(), offset }),
+        text: String::from_utf8_lossy(kept).into_owned(),
+        action: None,
+    }
+}
+
+/// An index name is shared by all documents of its day.
+type Index = Arc<str>;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

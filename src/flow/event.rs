@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// A moment, in milliseconds since the Unix epoch, UTC. Event time unless the name says otherwise.
 #[derive(
@@ -166,7 +167,7 @@ pub struct Prediction<'a> {
     /// Time the model took, in milliseconds.
     pub latency_ms: Option<f64>,
     /// Slice values in the order of the pipeline's `slices`; `None` where the record lacks one.
-    pub slices: Vec<Option<Cow<'a, str>>>,
+    pub slices: SmallVec<[Option<Cow<'a, str>>; 4]>,
 }
 
 /// A ground-truth label, as mapped from one record.

@@ -1,0 +1,73 @@
+//! `modelbeat run`: one agent a pipeline file, all stopped by the first signal or the first failure.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::agent::{self, Options};
+use crate::cli::{RunArguments, check, log};
+use crate::config::Config;
+
+/// Runs pipeline files until a signal, or to their end.
+pub fn run(arguments: &RunArguments) -> ExitCode {
+    let configs = match check::load(&arguments.files) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    if let Some(name) = twice(&configs) {
+        return log::fail(&format!("two pipeline files are both named `{name}`: a pipeline's name is part of every document's id"), 1);
+    }
+    let options = Options { data_dir: arguments.data_dir.clone(), once: arguments.once, grace: arguments.grace };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
+    };
+    let code = runtime.block_on(run_all(configs, options));
+    // A reader of a hung file system must not keep the process from ending.
+    runtime.shutdown_background();
+    code
+}
+
+fn twice(configs: &[Config]) -> Option<&str> {
+    let names = || configs.iter().map(|config| config.engine.pipeline.as_str());
+    names().enumerate().find(|(index, name)| names().take(*index).any(|before| before == *name)).map(|(_, name)| name)
+}
+
+async fn run_all(configs: Vec<Config>, options: Options) -> ExitCode {
+    let (stopping, stopped) = watch::channel(false);
+    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(error), _) | (_, Err(error)) => return log::fail(&format!("cannot listen for signals: {error}"), 1),
+    };
+    let mut agents = JoinSet::new();
+    for config in configs {
+        let mut stopped = stopped.clone();
+        let stop = async move {
+            // An error means that the sender is gone, which is as good a reason to stop.
+            stopped.wait_for(|stopped| *stopped).await.ok();
+        };
+        let (pipeline, options) = (config.engine.pipeline.clone(), options.clone());
+        agents.spawn(async move { (pipeline, agent::run(config, options, stop).await) });
+    }
+    let mut code = ExitCode::SUCCESS;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => { stopping.send_replace(true); }
+            _ = terminate.recv() => { stopping.send_replace(true); }
+            ended = agents.join_next() => match ended {
+                None => return code,
+                Some(Ok((_, Ok(())))) => {}
+                Some(Ok((pipeline, Err(error)))) => {
+                    code = log::fail(&format!("pipeline {pipeline}: {error}"), 1);
+                    stopping.send_replace(true);
+                }
+                Some(Err(error)) => {
+                    code = log::fail(&format!("a pipeline broke off: {error}; this is a bug, please report it"), 1);
+                    stopping.send_replace(true);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What survives which crash.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::flow::event::{Head, SourceKey};
+
+fn checkpoint(offset: u64) -> Checkpoint {
+    let head = Head {
+        input: 1,
+        offset,
+        evidence: "{\"path\":\"/var/log/p.jsonl\"}".to_owned(),
+    };
+    Checkpoint {
+        heads: [(SourceKey("file:1:2".into()), head)].into(),
+        state: vec![7; 300],
+    }
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("data")).unwrap();
+    (folder, store)
+}
+
+#[test]
+fn the_first_start_has_no_checkpoint_and_the_next_has_the_last() {
+    let (_folder, store) = store();
+    assert_eq!(store.load().unwrap(), None);
+    store.save(&checkpoint(1)).unwrap();
+    store.save(&checkpoint(2)).unwrap();
+    assert_eq!(store.load().unwrap(), Some(checkpoint(2)));
+}
+
+#[test]
+fn a_torn_checkpoint_gives_way_to_the_one_before() {
+    let (_folder, store) = store();
+    store.save(&checkpoint(1)).unwrap();
+    store.save(&checkpoint(2)).unwrap();
+    std::fs::write(store.folder().join(CURRENT), b"torn").unwrap();
+    assert_eq!(store.load().unwrap(), Some(checkpoint(1)));
+}
+
+#[test]
+fn a_crash_between_the_renames_loses_nothing() {
+    let (_folder, store) = store();
+    store.save(&checkpoint(1)).unwrap();
+    write(&store.folder().join(NEW), &checkpoint(2)).unwrap();
+    std::fs::rename(store.folder().join(CURRENT), store.folder().join(PREVIOUS)).unwrap();
+    assert_eq!(store.load().unwrap(), Some(checkpoint(2)));
+}
+
+#[test]
+fn a_crash_while_writing_leaves_the_old_one() {
+    let (_folder, store) = store();
+    store.save(&checkpoint(1)).unwrap();
+    std::fs::write(store.folder().join(NEW), b"MBCK").unwrap();
+    assert_eq!(store.load().unwrap(), Some(checkpoint(1)));
+}
+
+#[test]
+fn nothing_but_torn_files_is_said_and_not_taken_for_a_first_start() {
+    let (_folder, store) = store();
+    std::fs::write(store.folder().join(CURRENT), b"torn").unwrap();
+    let message = store.load().unwrap_err().to_string();
+    assert!(message.contains("no whole checkpoint"), "{message}");
+}
+
+#[test]
+fn a_newer_format_is_not_guessed_at() {
+    let (_folder, store) = store();
+    store.save(&checkpoint(1)).unwrap();
+    let path = store.folder().join(CURRENT);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8] = 2;
+    let body = HEADER + blake3::OUT_LEN;
+    let sum = checksum(&bytes[..HEADER], &bytes[body..], &[]);
+    bytes[HEADER..body].copy_from_slice(sum.as_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let message = store.load().unwrap_err().to_string();
+    assert!(message.contains("has format 2"), "{message}");
+}
+
+#[test]
+fn the_folder_belongs_to_one_process_and_the_other_is_named() {
+    let (_folder, store) = store();
+    let message = Store::open(store.folder()).unwrap_err().to_string();
+    assert!(
+        message.contains(&format!("process {}", std::process::id())),
+        "{message}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_may_enter_or_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_folder, store) = store();
+    store.save(&checkpoint(1)).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(store.folder()), 0o700);
+    assert_eq!(mode(&store.folder().join(CURRENT)), 0o600);
+}
+
+proptest! {
+    #[test]
+    fn any_truncation_is_detected(length in 0_usize..400) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        write(&path, &checkpoint(9)).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        prop_assume!(length < bytes.len());
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        prop_assert!(matches!(read(&path), Err(Unread::Torn(_))));
+    }
+
+    #[test]
+    fn any_changed_byte_is_detected(at: prop::sample::Index, change in 1_u8..) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        write(&path, &checkpoint(9)).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= change;
+        std::fs::write(&path, bytes).unwrap();
+        prop_assert!(matches!(read(&path), Err(Unread::Torn(_))));
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded(
+        state in proptest::collection::vec(any::<u8>(), 0..2000),
+        heads in proptest::collection::btree_map(".{0,20}", (any::<u16>(), any::<u64>(), ".{0,20}"), 0..8),
+    ) {
+        let heads = heads.into_iter().map(|(key, (input, offset, evidence))| {
+            (SourceKey(key.into()), Head { input, offset, evidence })
+        });
+        let checkpoint = Checkpoint { heads: heads.collect(), state };
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.save(&checkpoint).unwrap();
+        prop_assert_eq!(store.load().unwrap(), Some(checkpoint));
+    }
+}

@@ -1,0 +1,157 @@
+//! The few JSON tokens that documents are written with, straight into a byte buffer.
+
+use crate::flow::event::Timestamp;
+
+/// Writes `text` as a JSON string.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut written = 0;
+    for (index, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[written..index]);
+        written = index + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[written..]);
+    out.push(b'"');
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes a number; null where it is not finite (JSON has no such numbers).
+pub fn write_number(number: f64, out: &mut Vec<u8>) {
+    if number.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+    } else {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Writes a whole number.
+pub fn write_integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Writes a time as a JSON string, RFC 3339 with milliseconds, UTC: `"2026-11-24T09:00:00.123Z"`.
+pub fn write_time(time: Timestamp, out: &mut Vec<u8>) {
+    let (date, of_day) = (Date::of(time), time.0.rem_euclid(86_400_000));
+    out.push(b'"');
+    date.write(b'-', out);
+    out.push(b'T');
+    write_digits(of_day / 3_600_000, 2, out);
+    out.push(b':');
+    write_digits(of_day / 60_000 % 60, 2, out);
+    out.push(b':');
+    write_digits(of_day / 1_000 % 60, 2, out);
+    out.push(b'.');
+    write_digits(of_day % 1_000, 3, out);
+    out.extend_from_slice(b"Z\"");
+}
+
+/// A calendar date, UTC, in the proleptic Gregorian calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date {
+    /// Year, 1 = AD 1.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: i64,
+    /// 1 to 31.
+    pub day: i64,
+}
+
+impl Date {
+    /// The day that `time` falls on. (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.)
+    #[must_use]
+    pub const fn of(time: Timestamp) -> Self {
+        let days = time.0.div_euclid(86_400_000) + 719_468;
+        let era = days.div_euclid(146_097);
+        let of_era = days.rem_euclid(146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        Self { year: year_of_era + era * 400 + (month <= 2) as i64, month, day: of_year - (153 * shifted + 2) / 5 + 1 }
+    }
+
+    /// Its first millisecond. (Same source, `days_from_civil`.)
+    #[must_use]
+    pub const fn start(self) -> Timestamp {
+        let year = if self.month <= 2 { self.year - 1 } else { self.year };
+        let era = year.div_euclid(400);
+        let year_of_era = year.rem_euclid(400);
+        let shifted = if self.month > 2 { self.month - 3 } else { self.month + 9 };
+        let of_year = (153 * shifted + 2) / 5 + self.day - 1;
+        let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+        Timestamp((era * 146_097 + of_era - 719_468) * 86_400_000)
+    }
+
+    /// Writes year, month and day with a separator.
+    pub fn write(self, separator: u8, out: &mut Vec<u8>) {
+        write_digits(self.year, 4, out);
+        out.push(separator);
+        write_digits(self.month, 2, out);
+        out.push(separator);
+        write_digits(self.day, 2, out);
+    }
+}
+
+/// Writes a number with leading zeros.
+fn write_digits(number: i64, width: usize, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number.unsigned_abs());
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
+    out.extend_from_slice(digits.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back_by_serde_json(text in any::<String>()) {
+            let mut out = Vec::new();
+            write_text(&text, &mut out);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn any_finite_number_is_read_back_by_serde_json(number in any::<f64>().prop_filter("finite", |x| x.is_finite())) {
+            let mut out = Vec::new();
+            write_number(number, &mut out);
+            // serde_json without `float_roundtrip` may be one unit in the last place off; the standard library is not.
+            prop_assert_eq!(std::str::from_utf8(&out).unwrap().parse::<f64>().unwrap(), number);
+            prop_assert!(serde_json::from_slice::<f64>(&out).is_ok());
+        }
+
+        /// The calendar of the jiff crate is the oracle.
+        #[test]
+        fn times_and_dates_agree_with_jiff(milliseconds in -62_000_000_000_000_i64..250_000_000_000_000) {
+            let mut out = Vec::new();
+            write_time(Timestamp(milliseconds), &mut out);
+            let expected = jiff::Timestamp::from_millisecond(milliseconds).unwrap().strftime("\"%Y-%m-%dT%H:%M:%S.%3fZ\"").to_string();
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+            let date = Date::of(Timestamp(milliseconds));
+            prop_assert_eq!(date.start().0, milliseconds.div_euclid(86_400_000) * 86_400_000);
+        }
+    }
+}

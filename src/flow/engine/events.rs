@@ -1,0 +1,345 @@
+//! One prediction or one label: joined, counted, shipped or held back.
+
+use std::borrow::Cow;
+
+use crate::flow::decode::Record;
+use crate::flow::document::{Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
+use crate::flow::engine::held::HeldPrediction;
+use crate::flow::engine::{AHEAD_MAX_MS, Engine, Index};
+use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
+use crate::flow::join::{Address, Early, Key, Met, Open, Ticket, Truth, Verdict};
+use crate::flow::mapping::Unmapped;
+use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind};
+use crate::flow::windows::Place;
+
+/// A label as it came: what the documents say of it.
+struct Said<'l> {
+    actual: Value<'l>,
+    truth: Truth,
+}
+
+impl Engine {
+    pub(super) fn predict(
+        &mut self,
+        prediction: &Prediction<'_>,
+        record: &Record<'_, '_>,
+        input: InputId,
+        now: Timestamp,
+        out: &mut Documents,
+    ) -> Result<(), Unmapped> {
+        refuse_the_future(prediction.time, now)?;
+        let model = self.state.tables.models.intern(&prediction.model);
+        let series = self.state.tables.series(&self.settings.pipeline, model, &prediction.version);
+        let slice_set = self.state.tables.slice_set(&prediction.slices, self.settings.slice_values_max);
+        let key = Key::of(&prediction.id, prediction.row);
+        let mut open = Open::new(key, prediction.time, now, series, slice_set);
+        open.predicted = self.state.tables.outcome(prediction.predicted.as_ref());
+        open.score = prediction.score;
+        open.scores = prediction.scores.iter().map(|(class, score)| (self.state.tables.class(class), *score)).collect();
+        let latency_ms = prediction.latency_ms;
+        let (ticket, early) = match self.state.join.predict(open, model) {
+            Met::Duplicate(first) => {
+                self.totals.record(input).duplicates += 1;
+                self.count_duplicate(first);
+                return Ok(());
+            }
+            Met::New(ticket, early) => (ticket, early),
+        };
+        self.totals.record(input).predictions += 1;
+        self.count_prediction(ticket, latency_ms, now);
+        let held = self.render(prediction, record, now);
+        match early {
+            Some(early) => {
+                self.state.held.push(ticket, now, None);
+                self.orphan_found(&early, model, now, out);
+                let actual = self.state.tables.value(early.truth.actual);
+                self.set_label(ticket, early.truth, early.disputed);
+                self.ship_joined(ticket, &actual, Some(held), out);
+            }
+            None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
+                self.state.held.push(ticket, now.plus(self.settings.join.hold_ms), Some(held));
+            }
+            None => self.ship_pending(ticket, held, out),
+        }
+        Ok(())
+    }
+
+    pub(super) fn label(&mut self, label: &Label<'_>, input: InputId, now: Timestamp, out: &mut Documents) -> Result<(), Unmapped> {
+        if let Some(time) = label.time {
+            refuse_the_future(time, now)?;
+        }
+        self.totals.record(input).labels += 1;
+        let actual = self.state.tables.outcome(Some(&label.actual));
+        let said = Said { actual: label.actual.clone(), truth: Truth { actual, time: label.time, shared: label.model.is_none() } };
+        let model = label.model.as_ref().map(|model| self.state.tables.models.intern(model));
+        let key = Key::of(&label.id, label.row);
+        let tickets: smallvec::SmallVec<[Ticket; 4]> = self.state.join.opens.find(key).collect();
+        let mut met = false;
+        for ticket in tickets {
+            let Some(open) = self.state.join.opens.get(ticket) else { continue };
+            if model.is_none_or(|model| self.state.tables.model_of(open.series) == model) {
+                met = true;
+                self.label_open(ticket, &said, out);
+            }
+        }
+        if !met {
+            self.state.join.earlies.put(Address { key, model }, &label.id, said.truth, now);
+        }
+        Ok(())
+    }
+
+    /// A label for a prediction that is here.
+    fn label_open(&mut self, ticket: Ticket, said: &Said<'_>, out: &mut Documents) {
+        let Some(open) = self.state.join.opens.get_mut(ticket) else { return };
+        let Some(old) = open.truth else {
+            self.set_label(ticket, said.truth, false);
+            let held = self.state.held.take(ticket);
+            self.ship_joined(ticket, &said.actual, held, out);
+            return;
+        };
+        let newly_disputed = said.truth.actual != old.actual && !std::mem::replace(&mut open.disputed, true);
+        let verdict = said.truth.against(&old);
+        let wins = matches!(verdict, Verdict::Moves | Verdict::Corrects);
+        if wins {
+            open.truth = Some(said.truth);
+            open.revision += u32::from(verdict == Verdict::Corrects);
+        }
+        if newly_disputed {
+            self.count_dispute(ticket);
+        }
+        if !wins {
+            return;
+        }
+        self.count_correction(ticket, old, said.truth);
+        self.ship_joined(ticket, &said.actual, None, out);
+    }
+
+    /// The first label of a prediction.
+    fn set_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool) {
+        if let Some(open) = self.state.join.opens.get_mut(ticket) {
+            open.truth = Some(truth);
+            open.disputed = disputed;
+            open.revision += 1;
+        }
+        self.count_label(ticket, truth, disputed);
+    }
+
+    fn count_prediction(&mut self, ticket: Ticket, latency_ms: Option<f64>, now: Timestamp) {
+        let super::State { join, tables, windows, .. } = &mut self.state;
+        let Some(open) = join.opens.get(ticket) else { return };
+        let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms };
+        let place = Place { series: open.series, slice_set: open.slice_set };
+        let members = tables.slices.members(open.slice_set);
+        let too_old = windows.change(place, members, open.time, Some(now), |tally, _| tally.predict(&tables.task, &scored));
+        self.totals.too_old += u64::from(too_old > 0);
+    }
+
+    fn count_duplicate(&mut self, ticket: Ticket) {
+        self.change_windows(ticket, |tally, _, _, _| tally.duplicate());
+    }
+
+    fn count_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool) {
+        self.change_windows(ticket, |tally, task, scored, judge| {
+            tally.label(task, scored, judge(truth));
+            if disputed {
+                tally.dispute();
+            }
+        });
+    }
+
+    fn count_correction(&mut self, ticket: Ticket, old: Truth, new: Truth) {
+        self.change_windows(ticket, |tally, task, scored, judge| tally.correct(task, scored, judge(old), judge(new)));
+    }
+
+    fn count_dispute(&mut self, ticket: Ticket) {
+        self.change_windows(ticket, |tally, _, _, _| tally.dispute());
+    }
+
+    /// Changes the tallies of a prediction that is here already; `judge` says what a label means to the window at hand.
+    fn change_windows(
+        &mut self,
+        ticket: Ticket,
+        mut change: impl FnMut(&mut Tally, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judgement),
+    ) {
+        let super::State { join, tables, windows, .. } = &mut self.state;
+        let Some(open) = join.opens.get(ticket) else { return };
+        let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms: None };
+        let place = Place { series: open.series, slice_set: open.slice_set };
+        let too_old = windows.change(place, tables.slices.members(open.slice_set), open.time, None, |tally, window| {
+            let end = window.length.end(window.start);
+            let judge = |truth: Truth| Judgement {
+                actual: tables.judged(truth.actual),
+                delay_ms: truth.time.map(|time| time.since(open.time)),
+                late: truth.time.is_some_and(|time| time >= end),
+            };
+            change(tally, &tables.task, &scored, &judge);
+        });
+        self.totals.too_old += u64::from(too_old > 0);
+    }
+
+    /// The prediction's document up to its label part.
+    fn render(&mut self, prediction: &Prediction<'_>, record: &Record<'_, '_>, now: Timestamp) -> HeldPrediction {
+        let compiled = &mut self.compiled;
+        let host = self.state.history.attached_at(prediction.time, self.settings.host_tolerance_ms).unwrap_or_default();
+        let document = PredictionDocument {
+            prediction,
+            slice_names: &compiled.slice_names,
+            host_name: &compiled.host_name,
+            host,
+            record: self.settings.keep_record.then_some(record),
+        };
+        let mut head = Vec::with_capacity(1_024);
+        document.write_head(&compiled.letterhead, now, &mut head);
+        HeldPrediction { index: compiled.indices.name(Dataset::Prediction, prediction.time), head }
+    }
+
+    /// Ships a prediction that has no label yet: stored unless it is there.
+    pub(super) fn ship_pending(&mut self, ticket: Ticket, held: HeldPrediction, out: &mut Documents) {
+        let Some((id, key)) = self.name_of(ticket) else { return };
+        out.add(Action::Create, &held.index, &id, key, |bytes| {
+            bytes.extend_from_slice(&held.head);
+            bytes.push(b',');
+            LabelPart::Pending.write(bytes);
+            bytes.push(b'}');
+        });
+    }
+
+    /// Ships a prediction's label part; with the whole document beside it where that is still at hand.
+    fn ship_joined(&mut self, ticket: Ticket, actual: &Value<'_>, held: Option<HeldPrediction>, out: &mut Documents) {
+        let (Some((id, key)), Some(part), Some(time)) =
+            (self.name_of(ticket), self.label_part(ticket, actual), self.state.join.opens.get(ticket).map(|open| open.time))
+        else {
+            return;
+        };
+        let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
+        out.add(Action::Update, &index, &id, key, |bytes| {
+            bytes.extend_from_slice(b"{\"doc\":{");
+            let start = bytes.len();
+            part.write(bytes);
+            let end = bytes.len();
+            bytes.push(b'}');
+            if let Some(held) = held {
+                bytes.extend_from_slice(b",\"upsert\":");
+                bytes.extend_from_slice(&held.head);
+                bytes.push(b',');
+                bytes.extend_from_within(start..end);
+                bytes.push(b'}');
+            }
+            bytes.push(b'}');
+        });
+    }
+
+    /// Ships what is held and due by `until`.
+    pub(super) fn ship_held_until(&mut self, until: Timestamp, _now: Timestamp, out: &mut Documents) {
+        while let Some((ticket, held)) = self.state.held.pop(until, usize::MAX) {
+            self.ship_pending(ticket, held, out);
+        }
+    }
+
+    /// Ships the oldest of what is held, while that is more than may be.
+    pub(super) fn ship_over_bound(&mut self, now: Timestamp, out: &mut Documents) {
+        while let Some((ticket, held)) = self.state.held.pop(now, self.settings.join.hold_bytes_max) {
+            self.ship_pending(ticket, held, out);
+        }
+    }
+
+    /// Gives up on labels without a prediction and on predictions without a label, once their time has come.
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Documents) {
+        if !self.settings.expires {
+            return;
+        }
+        let patience_ended = now.plus(-self.settings.join.early_label_ttl_ms);
+        while let Some((address, early)) = self.state.join.earlies.pop(patience_ended) {
+            self.totals.orphans += 1;
+            if !early.published {
+                self.ship_orphan(address, &early, false, now, out);
+            }
+        }
+        let horizon_ended = now.plus(-self.settings.join.label_horizon_ms);
+        while self.state.join.opens.oldest().is_some_and(|open| open.arrived <= horizon_ended) {
+            let Some(open) = self.state.join.opens.pop() else { break };
+            if open.truth.is_none() {
+                self.totals.expired += 1;
+                if self.settings.join.mark_expired {
+                    let id = prediction_id(open.key, self.state.tables.tag(open.series));
+                    let index = self.compiled.indices.name(Dataset::Prediction, open.time);
+                    out.add(Action::Update, &index, &id, open.key.hash(), |bytes| {
+                        bytes.extend_from_slice(b"{\"doc\":{");
+                        LabelPart::Expired.write(bytes);
+                        bytes.extend_from_slice(b"}}");
+                    });
+                }
+            }
+        }
+    }
+
+    /// Publishes the labels that still wait as orphans; they go on waiting, for a run that brings their predictions.
+    pub(super) fn publish_orphans(&mut self, now: Timestamp, out: &mut Documents) {
+        let mut waiting = Vec::new();
+        self.state.join.earlies.iter_mut(|address, early| {
+            if !early.published {
+                early.published = true;
+                waiting.push((address, early.clone()));
+            }
+        });
+        for (address, early) in waiting {
+            self.ship_orphan(address, &early, false, now, out);
+        }
+    }
+
+    /// A label that was published as an orphan has its prediction after all.
+    fn orphan_found(&mut self, early: &Early, model: u32, now: Timestamp, out: &mut Documents) {
+        if early.published {
+            let key = Key::of(&early.id, None);
+            let model = (!early.truth.shared).then_some(model);
+            self.ship_orphan(Address { key, model }, early, true, now, out);
+        }
+    }
+
+    fn ship_orphan(&mut self, address: Address, early: &Early, joined: bool, now: Timestamp, out: &mut Documents) {
+        let version = self.state.tables.next_version(now);
+        let actual = self.state.tables.value(early.truth.actual);
+        let model = address.model.map(|model| self.state.tables.models.text(model));
+        let (time, arrived) = (early.truth.time, early.arrived);
+        let document = OrphanDocument { id: &early.id, model, actual, time, arrived, joined };
+        let index = self.compiled.indices.name(Dataset::Label, document.event_time());
+        let id = crate::flow::document::window_id(&[&self.settings.pipeline, "label", model.unwrap_or_default(), &early.id]);
+        let letterhead = &self.compiled.letterhead;
+        out.add(Action::Index { version }, &index, &id, super::key_of_id(&id), |bytes| document.write(letterhead, now, bytes));
+    }
+
+    fn label_part<'v>(&self, ticket: Ticket, actual: &'v Value<'v>) -> Option<LabelPart<'v>> {
+        let open = self.state.join.opens.get(ticket)?;
+        let truth = open.truth?;
+        let tables = &self.state.tables;
+        let (correct, error) = match (tables.judged(open.predicted), tables.judged(truth.actual)) {
+            (Outcome::Class(predicted), Outcome::Class(actual)) => (Some(predicted == actual), None),
+            (Outcome::Number(predicted), Outcome::Number(actual)) => (None, Some(predicted - actual)),
+            _ => (None, None),
+        };
+        let actual = match actual {
+            Value::Class(class) => Value::Class(Cow::Borrowed(class)),
+            Value::Number(number) => Value::Number(*number),
+        };
+        let delay_ms = truth.time.map(|time| time.since(open.time));
+        Some(LabelPart::Joined { actual, time: truth.time, delay_ms, revision: open.revision, correct, error })
+    }
+
+    fn name_of(&self, ticket: Ticket) -> Option<(String, u64)> {
+        let open = self.state.join.opens.get(ticket)?;
+        let tag = self.state.tables.tag(open.series);
+        Some((prediction_id(open.key, tag), open.key.hash() ^ tag.0))
+    }
+}
+
+fn refuse_the_future(time: Timestamp, now: Timestamp) -> Result<(), Unmapped> {
+    if time.since(now) <= AHEAD_MAX_MS {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    crate::flow::document::json::write_time(time, &mut text);
+    Err(Unmapped::Faulty(format!(
+        "its time {} is more than an hour ahead of this host's clock: check the clocks, or the mapping's time path",
+        String::from_utf8_lossy(&text)
+    )))
+}

@@ -1,0 +1,81 @@
+//! What the engine is told at the start, what it is sent, and what it hands back to be kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow::event::{Batch, Head, Kind, SourceKey};
+use crate::flow::host::HostSnapshot;
+use crate::flow::{decode, join, mapping, quality, windows};
+
+/// What the edges send to the engine.
+#[derive(Debug)]
+pub enum Intake {
+    /// Records.
+    Batch(Batch),
+    /// What the host was doing.
+    Host(HostSnapshot),
+    /// A source is gone for good and read to its end: forget its head.
+    Gone(SourceKey),
+}
+
+/// {positions, engine state} at one batch boundary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Where each source goes on.
+    pub heads: BTreeMap<SourceKey, Head>,
+    /// The engine's own state, in its own encoding.
+    pub state: Vec<u8>,
+}
+
+/// Everything the engine must know, as meant by the pipeline file.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Pipeline name: part of every document and id.
+    pub pipeline: String,
+    /// Who computes: part of every window's identity.
+    pub agent: Agent,
+    /// First part of every index name.
+    pub index_prefix: String,
+    /// One entry for each of the pipeline's `inputs:`.
+    pub inputs: Vec<Input>,
+    /// Which path is what.
+    pub mapping: mapping::Settings,
+    /// What the model does.
+    pub task: quality::Task,
+    /// Window lengths.
+    pub windows: Vec<windows::Length>,
+    /// Horizon, patience, hold.
+    pub join: join::Settings,
+    /// `slices.max_values`: distinct values a slice name may have; beyond, `__other__`.
+    pub slice_values_max: usize,
+    /// `privacy.keep_record`: put the original record into the prediction's document.
+    pub keep_record: bool,
+    /// Windows that changed are published at most this often, in milliseconds.
+    pub publish_every_ms: i64,
+    /// Labelled predictions below which a window is marked `quality.low_support`.
+    pub min_support: u64,
+    /// A host snapshot says something of the predictions of the next so many milliseconds.
+    pub host_tolerance_ms: i64,
+    /// Horizons and patience end (not so under `--once`: nothing expires before the end).
+    pub expires: bool,
+}
+
+/// The agent's name in documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Stable over restarts and a lost data folder; unique among the agents of a model.
+    pub id: String,
+    /// For people: the host name unless the file says otherwise.
+    pub name: Arc<str>,
+}
+
+/// How the records of one input are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Format of its records.
+    pub format: decode::Format,
+    /// What they are, if the file holds only one kind.
+    pub kind: Option<Kind>,
+}

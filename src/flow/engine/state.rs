@@ -1,0 +1,237 @@
+//! The tables behind the small integers, and the engine's state as bytes: what a checkpoint keeps.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use hashbrown::DefaultHashBuilder;
+use indexmap::IndexSet;
+use serde::{Deserialize, Serialize};
+
+use crate::flow::decode::SourceState;
+use crate::flow::document::Tag;
+use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
+use crate::flow::event::{SourceKey, Timestamp, Value};
+use crate::flow::host::History;
+use crate::flow::join::{Address, Early, Join, Open};
+use crate::flow::names::Names;
+use crate::flow::quality::{Outcome, Task, TaskKind};
+use crate::flow::slices::{OTHER, Slices};
+use crate::flow::windows::{Windows, WindowsState};
+
+/// Classes a pipeline may have. A mapping that takes an id for a class would otherwise fill the memory.
+const CLASSES_MAX: usize = 10_000;
+
+/// Names as numbers.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) models: Names,
+    pub(super) slices: Slices,
+    /// The task, with its classes as numbers.
+    pub(super) task: TaskKind,
+    versions: Names,
+    /// (model, version) of series 0, 1, …
+    series: IndexSet<(u32, u32), DefaultHashBuilder>,
+    tags: Vec<Tag>,
+    classes: Names,
+    /// Binary: every class that is not positive is judged as this one.
+    negative: Option<u32>,
+    /// The pipeline's slice names, as numbers.
+    slice_names: Vec<u32>,
+    last_version: i64,
+}
+
+/// Everything a checkpoint keeps of the engine, borrowed or owned.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    pipeline: String,
+    sources: BTreeMap<SourceKey, SourceState>,
+    models: Names,
+    versions: Names,
+    series: Vec<(u32, u32)>,
+    classes: Names,
+    slices: Slices,
+    last_version: i64,
+    opens: Vec<Open>,
+    earlies: Vec<(Address, Early)>,
+    windows: WindowsState,
+    held: held::Held,
+    history: History,
+    hosts: publish::HostWindows,
+}
+
+/// A checkpoint that this engine cannot go on from.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The bytes are not what this version writes.
+    #[error("the engine state in the checkpoint cannot be read: {0}")]
+    Unreadable(#[from] postcard::Error),
+    /// The data folder belongs to another pipeline.
+    #[error("the data folder belongs to pipeline `{0}`: give each pipeline its own --data-dir")]
+    OtherPipeline(String),
+    /// The settings cannot work.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl Tables {
+    pub(super) fn new(task: &Task, slice_names: &[String]) -> Self {
+        let (mut classes, mut slices) = (Names::default(), Slices::default());
+        let (task, negative) = intern_task(task, &mut classes);
+        let slice_names = slice_names.iter().map(|name| slices.name(name)).collect();
+        Self {
+            models: Names::default(),
+            slices,
+            task,
+            versions: Names::default(),
+            series: IndexSet::default(),
+            tags: Vec::new(),
+            classes,
+            negative,
+            slice_names,
+            last_version: 0,
+        }
+    }
+
+    /// The number of a model version.
+    pub(super) fn series(&mut self, pipeline: &str, model: u32, version: &str) -> u32 {
+        let version_number = self.versions.intern(version);
+        let (series, new) = self.series.insert_full((model, version_number));
+        if new {
+            self.tags.push(Tag::of(pipeline, self.models.text(model), version));
+        }
+        series as u32
+    }
+
+    pub(super) fn model_of(&self, series: u32) -> u32 {
+        self.series.get_index(series as usize).map_or(u32::MAX, |(model, _)| *model)
+    }
+
+    /// Model and version of a series.
+    pub(super) fn series_text(&self, series: u32) -> (&str, &str) {
+        let (model, version) = self.series.get_index(series as usize).copied().unwrap_or((u32::MAX, u32::MAX));
+        (self.models.text(model), self.versions.text(version))
+    }
+
+    pub(super) fn tag(&self, series: u32) -> Tag {
+        self.tags.get(series as usize).copied().unwrap_or(Tag(0))
+    }
+
+    pub(super) fn slice_set(&mut self, values: &[Option<Cow<'_, str>>], values_max: usize) -> u32 {
+        self.slices.set(&self.slice_names, values, values_max)
+    }
+
+    /// The number of a class.
+    pub(super) fn class(&mut self, class: &str) -> u32 {
+        match self.classes.find(class) {
+            Some(number) => number,
+            None if self.classes.len() < CLASSES_MAX => self.classes.intern(class),
+            None => self.classes.intern(OTHER),
+        }
+    }
+
+    pub(super) fn class_text(&self, class: u32) -> &str {
+        self.classes.text(class)
+    }
+
+    pub(super) fn outcome(&mut self, value: Option<&Value<'_>>) -> Outcome {
+        match value {
+            None => Outcome::None,
+            Some(Value::Class(class)) => Outcome::Class(self.class(class)),
+            Some(Value::Number(number)) => Outcome::Number(*number),
+        }
+    }
+
+    pub(super) fn value(&self, outcome: Outcome) -> Value<'static> {
+        match outcome {
+            Outcome::None => Value::Class(Cow::Borrowed("")),
+            Outcome::Class(class) => Value::Class(Cow::Owned(self.class_text(class).to_owned())),
+            Outcome::Number(number) => Value::Number(number),
+        }
+    }
+
+    /// An outcome as the tallies count it: for a binary task, whatever is not positive is negative.
+    pub(super) fn judged(&self, outcome: Outcome) -> Outcome {
+        match (&self.task, self.negative, outcome) {
+            (TaskKind::Binary { positive }, Some(negative), Outcome::Class(class)) if class != *positive => Outcome::Class(negative),
+            _ => outcome,
+        }
+    }
+
+    /// An external version: later than every one before, and after a lost state later than before it was lost.
+    pub(super) fn next_version(&mut self, now: Timestamp) -> i64 {
+        self.last_version = now.0.max(self.last_version + 1);
+        self.last_version
+    }
+}
+
+/// The task with its classes as numbers, and for a binary one the number of what is not positive.
+fn intern_task(task: &Task, classes: &mut Names) -> (TaskKind, Option<u32>) {
+    let negative = if let Task::Binary { negative, .. } = task { Some(classes.intern(negative)) } else { None };
+    (task.interned(|class| classes.intern(class)), negative)
+}
+
+impl Engine {
+    /// Where every source goes on, and the state that belongs to exactly that point.
+    ///
+    /// # Errors
+    /// Only if the encoder fails, which it has no reason to.
+    pub fn checkpoint(&self) -> Result<Checkpoint, ResumeError> {
+        let State { heads, sources, tables, join, windows, held, history, hosts } = &self.state;
+        let kept = Kept {
+            pipeline: self.settings.pipeline.clone(),
+            sources: sources.clone(),
+            models: tables.models.clone(),
+            versions: tables.versions.clone(),
+            series: tables.series.iter().copied().collect(),
+            classes: tables.classes.clone(),
+            slices: tables.slices.clone(),
+            last_version: tables.last_version,
+            opens: join.opens.iter().cloned().collect(),
+            earlies: join.earlies.to_vec(),
+            windows: windows.state(),
+            held: held.clone(),
+            history: history.clone(),
+            hosts: hosts.clone(),
+        };
+        Ok(Checkpoint { heads: heads.clone(), state: postcard::to_stdvec(&kept)? })
+    }
+
+    /// An engine that goes on from a checkpoint. Windows and slices may have been added to the pipeline file since.
+    ///
+    /// # Errors
+    /// The state is of another pipeline or cannot be read.
+    pub fn resume(settings: Settings, checkpoint: &Checkpoint) -> Result<Self, ResumeError> {
+        let kept: Kept = postcard::from_bytes(&checkpoint.state)?;
+        if kept.pipeline != settings.pipeline {
+            return Err(ResumeError::OtherPipeline(kept.pipeline));
+        }
+        let mut engine = Self::new(settings).map_err(ResumeError::Settings)?;
+        let tables = &mut engine.state.tables;
+        tables.models = kept.models;
+        tables.versions = kept.versions;
+        tables.classes = kept.classes;
+        tables.slices = kept.slices;
+        tables.last_version = kept.last_version;
+        for (model, version) in &kept.series {
+            tables.tags.push(Tag::of(&engine.settings.pipeline, tables.models.text(*model), tables.versions.text(*version)));
+        }
+        tables.series = kept.series.into_iter().collect();
+        (tables.task, tables.negative) = intern_task(&engine.settings.task, &mut tables.classes);
+        tables.slice_names = engine.compiled.slice_names.iter().map(|name| tables.slices.name(name)).collect();
+        engine.state.heads = checkpoint.heads.clone();
+        engine.state.sources = kept.sources;
+        let mut join = Join { earlies: kept.earlies.into_iter().collect(), ..Join::default() };
+        let first = kept.opens.len();
+        let held = kept.held;
+        join.opens = kept.opens.into_iter().collect();
+        engine.state.held = held.renumbered(first as u32);
+        engine.state.join = join;
+        engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);
+        engine.state.history = kept.history;
+        engine.state.hosts = kept.hosts;
+        if engine.state.windows.any_dirty() {
+            engine.publish_at = Some(Timestamp(0));
+        }
+        Ok(engine)
+    }
+}

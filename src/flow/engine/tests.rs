@@ -1,0 +1,238 @@
+//! The engine from records to documents, on small inputs whose counts are done by hand.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::flow::mapping;
+use crate::flow::quality::Task;
+use crate::flow::windows::Length;
+use crate::flow::{decode, join};
+
+pub(super) const NINE: i64 = 1_795_510_800_000; // 2026-11-24T09:00:00Z
+
+pub(super) fn settings() -> Settings {
+    let when = |event: &str| BTreeMap::from([("event".to_owned(), event.to_owned())]);
+    let prediction = mapping::PredictionPaths {
+        when: when("prediction"),
+        id: "id".into(),
+        time: "ts".into(),
+        time_format: None,
+        model: mapping::Source::Const("fraud".into()),
+        version: Some(mapping::Source::Path("version".into())),
+        predicted: Some("predicted".into()),
+        score: Some(mapping::ScoreSource::Path("score".into())),
+        latency_ms: None,
+        slices: vec![("country".into(), "segment.country".into())],
+    };
+    let label = mapping::LabelPaths {
+        when: when("label"),
+        id: "id".into(),
+        time: Some("ts".into()),
+        time_format: None,
+        model: None,
+        actual: "label".into(),
+    };
+    Settings {
+        pipeline: "fraud".into(),
+        agent: Agent { id: "agent-1".into(), name: "host-1".into() },
+        index_prefix: "modelbeat".into(),
+        inputs: vec![Input { format: decode::Format::Json, kind: None }],
+        mapping: mapping::Settings { prediction: Some(prediction), label: Some(label), timezone: None },
+        task: Task::Binary { positive: "fraud".into(), negative: "legit".into(), threshold: 0.5 },
+        windows: vec![Length::Fixed(3_600_000)],
+        join: join::Settings::default(),
+        slice_values_max: 200,
+        keep_record: true,
+        publish_every_ms: 10_000,
+        min_support: 1,
+        host_tolerance_ms: 60_000,
+        expires: true,
+    }
+}
+
+pub(super) fn batch(lines: &[String]) -> Batch {
+    let bytes = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    Batch {
+        input: InputId(0),
+        source: SourceKey("file-1".into()),
+        origin: "predictions.jsonl".into(),
+        kind: None,
+        head: Head { input: 0, offset: bytes.len() as u64, evidence: String::new() },
+        bytes: bytes.into(),
+        base: 0,
+        faults: Vec::new(),
+        restart: false,
+    }
+}
+
+fn prediction(id: u32, predicted: &str, country: &str) -> String {
+    format!(r#"{{"event":"prediction","id":"p-{id}","ts":{NINE},"version":"v7","predicted":"{predicted}","segment":{{"country":"{country}"}}}}"#)
+}
+
+fn label(id: u32, actual: &str, minutes: i64) -> String {
+    format!(r#"{{"event":"label","id":"p-{id}","ts":{},"label":"{actual}"}}"#, NINE + minutes * 60_000)
+}
+
+/// What Elasticsearch would hold: the rules of create, external versions and update, in a map.
+#[derive(Debug, Default)]
+pub(super) struct Index(BTreeMap<String, (i64, Json)>);
+
+impl Index {
+    pub(super) fn store(&mut self, documents: &Documents) {
+        for item in &documents.items {
+            let lines = std::str::from_utf8(&documents.bytes[item.lines.clone()]).unwrap();
+            let (action, source) = lines.split_at(item.action_length);
+            assert!(source.ends_with('\n') && source.matches('\n').count() == 1, "one line: {source}");
+            let (action, mut source): (Json, Json) = (serde_json::from_str(action).unwrap(), serde_json::from_str(source).unwrap());
+            let (verb, meta) = action.as_object().unwrap().iter().next().unwrap();
+            let id = format!("{}/{}", meta["_index"].as_str().unwrap(), meta["_id"].as_str().unwrap());
+            match verb.as_str() {
+                "create" => {
+                    self.0.entry(id).or_insert((0, source));
+                }
+                "index" => {
+                    let version = meta["version"].as_i64().unwrap();
+                    if self.0.get(&id).is_none_or(|(stored, _)| *stored < version) {
+                        self.0.insert(id, (version, source));
+                    }
+                }
+                _ => match self.0.get_mut(&id) {
+                    Some((_, stored)) => merge(stored, &source["doc"]),
+                    None => {
+                        assert!(source.get("upsert").is_some(), "update of nothing: {id}");
+                        self.0.insert(id, (0, source["upsert"].take()));
+                    }
+                },
+            }
+        }
+    }
+
+    pub(super) fn of(&self, dataset: &str) -> Vec<&Json> {
+        self.0.values().map(|(_, document)| document).filter(|document| document["event"]["dataset"] == dataset).collect()
+    }
+
+    fn window(&self, slice: &str) -> &Json {
+        self.of("modelbeat.quality").into_iter().find(|window| window["slice"]["name"] == slice).unwrap()
+    }
+}
+
+fn merge(stored: &mut Json, change: &Json) {
+    match (stored, change) {
+        (Json::Object(stored), Json::Object(change)) => {
+            for (name, value) in change {
+                merge(stored.entry(name).or_insert(Json::Null), value);
+            }
+        }
+        (stored, change) => *stored = change.clone(),
+    }
+}
+
+fn run(engine: &mut Engine, index: &mut Index, lines: &[String], now: i64) {
+    let mut out = Documents::default();
+    engine.push(&batch(lines), Timestamp(now), &mut out);
+    engine.advance(Timestamp(now), &mut out);
+    index.store(&out);
+    assert_eq!(out.dead_letters, []);
+}
+
+#[test]
+fn a_late_label_a_correction_and_an_orphan() {
+    let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
+    let lines = [prediction(1, "fraud", "DE"), prediction(2, "legit", "DE"), prediction(1, "legit", "DE"), label(3, "fraud", 1)];
+    run(&mut engine, &mut index, &lines, NINE);
+    assert!(index.of("modelbeat.prediction").is_empty(), "held back");
+    run(&mut engine, &mut index, &[], NINE + 5_000);
+    assert_eq!(index.of("modelbeat.prediction")[0]["label"]["state"], "pending");
+    run(&mut engine, &mut index, &[label(1, "legit", 90), label(2, "legit", 5)], NINE + 5_400_000);
+    run(&mut engine, &mut index, &[label(1, "fraud", 95)], NINE + 5_700_000);
+    run(&mut engine, &mut index, &[], NINE + 5_800_000);
+    let window = index.window("_all");
+    insta::assert_json_snapshot!(window);
+    let counts = &window["counts"];
+    // By hand: ids 1 and 2; 1 was right after its correction, 2 was right at once; the second line of id 1 is a duplicate.
+    for (count, expected) in [("predictions", 2), ("labelled", 2), ("correct", 2), ("tp", 1), ("tn", 1), ("duplicates", 1), ("late_labels", 1), ("corrected_labels", 1)] {
+        assert_eq!(counts[count], expected, "{count}");
+    }
+    assert_eq!(window["window"]["final"], false);
+    assert_eq!(index.window("country")["slice"]["value"], "DE");
+    let joined = index.of("modelbeat.prediction").into_iter().find(|document| document["prediction"]["id"] == "p-1").unwrap();
+    insta::assert_json_snapshot!(joined);
+    assert_eq!(index.of("modelbeat.label")[0]["label"]["state"], "orphan");
+    run(&mut engine, &mut index, &[prediction(4, "fraud", "DE")], NINE + 31 * 86_400_000);
+    assert_eq!(engine.totals().inputs[0].events(), 8);
+}
+
+#[test]
+fn windows_become_final_after_the_horizon() {
+    let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
+    run(&mut engine, &mut index, &[prediction(1, "fraud", "DE")], NINE);
+    run(&mut engine, &mut index, &[], NINE + 10_000);
+    let later = NINE + 31 * 86_400_000;
+    let next_month = prediction(2, "fraud", "FR").replace(&NINE.to_string(), &later.to_string());
+    run(&mut engine, &mut index, &[next_month], later);
+    run(&mut engine, &mut index, &[], later + 10_000);
+    let finals: Vec<_> = index.of("modelbeat.quality").iter().map(|window| window["window"]["final"].clone()).collect();
+    assert_eq!(finals.iter().filter(|last| **last == true).count(), 2, "the whole and DE");
+    assert_eq!(engine.totals().expired, 1);
+}
+
+/// Two orders of the same records, one of them with a stop and a start in the middle, end in the same index.
+#[test]
+fn order_and_restarts_do_not_show() {
+    let records = [prediction(1, "fraud", "DE"), prediction(2, "fraud", "FR"), prediction(3, "legit", "FR")];
+    let labels = [label(1, "legit", 3), label(1, "fraud", 4), label(2, "legit", 100), label(3, "legit", 5)];
+    let mut forward = Index::default();
+    let mut engine = Engine::new(settings()).unwrap();
+    for line in records.iter().chain(&labels) {
+        run(&mut engine, &mut forward, std::slice::from_ref(line), NINE + 7_200_000);
+        let checkpoint = engine.checkpoint().unwrap();
+        engine = Engine::resume(settings(), &checkpoint).unwrap();
+        assert_eq!(engine.checkpoint().unwrap(), checkpoint);
+    }
+    let mut out = Documents::default();
+    engine.finish(Timestamp(NINE + 7_200_001), &mut out);
+    forward.store(&out);
+    let mut backward = Index::default();
+    let mut engine = Engine::new(settings()).unwrap();
+    run(&mut engine, &mut backward, &labels.iter().rev().chain(&records).cloned().collect::<Vec<_>>(), NINE + 7_200_000);
+    let mut out = Documents::default();
+    engine.finish(Timestamp(NINE + 7_200_001), &mut out);
+    backward.store(&out);
+    let without_history = |index: &Index| {
+        let mut documents = index.0.clone();
+        // A cell or class that a correction emptied is rewritten as zero: a trace of the order, not of the truth.
+        documents.retain(|_, (_, document)| document["confusion"]["count"] != 0 && (document.get("class").is_none() || document["counts"]["predictions"] != 0));
+        for (version, document) in documents.values_mut() {
+            *version = 0;
+            for (part, name) in [("event", "ingested"), ("window", "revision"), ("label", "revision")] {
+                if let Some(part) = document.get_mut(part).and_then(Json::as_object_mut) {
+                    part.remove(name);
+                }
+            }
+        }
+        documents
+    };
+    assert_eq!(without_history(&forward), without_history(&backward));
+}
+
+#[test]
+fn bad_records_are_dead_letters_with_their_place() {
+    let mut engine = Engine::new(settings()).unwrap();
+    let lines = [
+        "{\"event\":\"prediction\"".to_owned(),
+        r#"{"event":"prediction","id":"p","predicted":"fraud"}"#.into(),
+        prediction(1, "fraud", "DE").replace(&NINE.to_string(), "\"tomorrow\""),
+        r#"{"event":"other"}"#.into(),
+        format!("[{},{}]", prediction(5, "fraud", "DE"), prediction(6, "fraud", "DE")),
+        prediction(7, "fraud", "DE").replace(&NINE.to_string(), &(NINE + 3_600_001).to_string()),
+    ];
+    let mut out = Documents::default();
+    engine.push(&batch(&lines), Timestamp(NINE), &mut out);
+    let letters: Vec<_> = out.dead_letters.iter().map(|letter| format!("{} {}", letter.origin, letter.reason)).collect();
+    insta::assert_json_snapshot!(letters);
+    let totals = &engine.totals().inputs[0];
+    assert_eq!((totals.events(), totals.predictions, totals.dead_letters), (7, 2, 4));
+    assert_eq!(totals.ignored, BTreeMap::from([(mapping::NO_MATCH, 1)]));
+}

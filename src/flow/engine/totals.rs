@@ -1,0 +1,65 @@
+//! What came in and what became of it. The equation that must hold at every step, per input:
+//! events = predictions + labels + duplicates + dead letters + ignored.
+
+use std::collections::BTreeMap;
+
+use crate::flow::event::InputId;
+
+/// Records left out on purpose, by reason.
+pub type Ignored = BTreeMap<&'static str, u64>;
+
+/// The counts of all inputs. They start at zero with the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// One entry an input.
+    pub inputs: Vec<InputTotals>,
+    /// Labels given up on: published as orphans.
+    pub orphans: u64,
+    /// Predictions whose horizon ended without a label.
+    pub expired: u64,
+    /// Predictions and labels that came for a final window: shipped, but no longer counted in it.
+    pub too_old: u64,
+    spare: InputTotals,
+}
+
+/// The counts of one input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputTotals {
+    /// Predictions taken in.
+    pub predictions: u64,
+    /// Labels taken in.
+    pub labels: u64,
+    /// Predictions whose id was known.
+    pub duplicates: u64,
+    /// Records that could not be read.
+    pub dead_letters: u64,
+    /// Records left out on purpose.
+    pub ignored: Ignored,
+}
+
+impl Totals {
+    pub(super) fn new(inputs: usize) -> Self {
+        Self { inputs: vec![InputTotals::default(); inputs], ..Self::default() }
+    }
+
+    /// The counts of an input.
+    pub(super) fn record(&mut self, input: InputId) -> &mut InputTotals {
+        self.inputs.get_mut(usize::from(input.0)).unwrap_or(&mut self.spare)
+    }
+
+    /// All events of all inputs.
+    pub fn events(&self) -> u64 {
+        self.inputs.iter().map(InputTotals::events).sum()
+    }
+}
+
+impl InputTotals {
+    /// All events: the left side of the equation.
+    pub fn events(&self) -> u64 {
+        self.predictions + self.labels + self.duplicates + self.dead_letters + self.ignored.values().sum::<u64>()
+    }
+
+    pub(super) fn ignore(&mut self, reason: &'static str) {
+        *self.ignored.entry(reason).or_default() += 1;
+    }
+}

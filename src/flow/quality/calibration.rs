@@ -1,0 +1,70 @@
+//! Expected calibration error: 15 equal-width bins of the score, each with its count, hits and exact sum of scores.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::exact::Exact;
+
+/// Equal-width bins, as torchmetrics has by default.
+const BINS: u8 = 15;
+
+/// Scores by bin, against what came true.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Calibration {
+    /// Only bins ever used.
+    bins: BTreeMap<u8, Bin>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Bin {
+    count: i64,
+    hits: i64,
+    scores: Exact,
+}
+
+impl Calibration {
+    /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
+    pub(crate) fn put(&mut self, score: f64, hit: bool, times: i64) {
+        let hits = if hit { times } else { 0 };
+        let bin = self.bins.entry(bin(score)).or_default();
+        bin.count += times;
+        bin.hits += hits;
+        bin.scores.add(score, times);
+    }
+
+    /// Adds another.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (&bin, theirs) in &other.bins {
+            let ours = self.bins.entry(bin).or_default();
+            ours.count += theirs.count;
+            ours.hits += theirs.hits;
+            ours.scores.merge(&theirs.scores);
+        }
+    }
+
+    /// `Σ n_b/n · |mean score − share of hits|`; `None` where nothing is in.
+    pub(crate) fn error(&self) -> Option<f64> {
+        let count: i64 = self.bins.values().map(|bin| bin.count).sum();
+        if count <= 0 {
+            return None;
+        }
+        // n_b cancels: n_b · |Σs/n_b − hits/n_b| = |Σs − hits|.
+        let gaps = self.bins.values().map(|bin| {
+            let mut gap = bin.scores.clone();
+            gap.add(bin.hits as f64, -1);
+            gap.value().abs()
+        });
+        Some(gaps.sum::<f64>() / count as f64)
+    }
+}
+
+/// Bin `i` holds [i/15, (i+1)/15), the last one also 1.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the score is in 0..=1"
+)]
+fn bin(score: f64) -> u8 {
+    ((score * f64::from(BINS)) as u8).min(BINS - 1)
+}

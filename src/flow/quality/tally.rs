@@ -1,0 +1,309 @@
+//! What is counted of one window. Every field is an integer, an exact sum or buckets of integers, all signed: a tally is
+//! an element of a commutative group, so `merge` may run in any order and [`Tally::correct`] subtracts to the last bit.
+//!
+//! The engine feeds it: one `predict` for each prediction that enters the window, one `label` when its first label comes,
+//! one `correct` for every label that wins against it after that, one `dispute` when two of its labels first differ. Counts are never negative once all parts are merged.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::regression::Moments;
+use super::scores::Scores;
+use super::sketch::Sketch;
+use super::{Class, Judgement, Outcome, Scored, TaskKind};
+
+/// The counts of one window: mergeable, retractable.
+///
+/// An empty one takes under 200 bytes; the optional parts are boxed. Fully grown, latencies take some 5 KiB and scores some
+/// 40 KiB (1,000 bins of distribution and curve; per class for multiclass), a confusion cell about 30 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    revision: u64,
+    predictions: i64,
+    unanswered: i64,
+    labelled: i64,
+    duplicates: i64,
+    late_labels: i64,
+    corrected_labels: i64,
+    /// Predictions by the class they name, labelled or not.
+    answers: BTreeMap<Class, i64>,
+    /// (actual, predicted) → labelled predictions. A cell that drops to zero stays: its document must be rewritten.
+    cells: BTreeMap<(Class, Class), i64>,
+    timing: Option<Box<Timing>>,
+    scores: Option<Box<Scores>>,
+    moments: Option<Box<Moments>>,
+}
+
+/// Latencies and label delays, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Timing {
+    pub(crate) latency: Sketch,
+    pub(crate) latency_sum: super::exact::Exact,
+    pub(crate) label_delay: Sketch,
+}
+
+/// The plain counts of a tally.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Predictions in the window, duplicates left out.
+    pub predictions: u64,
+    /// Of these, without a usable answer: failed requests.
+    pub unanswered: u64,
+    /// Predictions with a label.
+    pub labelled: u64,
+    /// Predictions that came again under a known id.
+    pub duplicates: u64,
+    /// Of the labels, those established after the window had closed.
+    pub late_labels: u64,
+    /// Predictions that got labels which contradict each other, whichever came first.
+    pub corrected_labels: u64,
+}
+
+impl Tally {
+    /// A prediction entered the window.
+    pub fn predict(&mut self, task: &TaskKind, scored: &Scored<'_>) {
+        self.revision += 1;
+        self.predictions += 1;
+        match scored.predicted {
+            Outcome::None => self.unanswered += 1,
+            Outcome::Class(class) => *self.answers.entry(class).or_default() += 1,
+            Outcome::Number(_) => {}
+        }
+        if let Some(latency) = scored
+            .latency_ms
+            .filter(|latency| latency.is_finite() && *latency >= 0.0)
+        {
+            let timing = self.timing.get_or_insert_default();
+            timing.latency.add(latency, 1);
+            timing.latency_sum.add(latency, 1);
+        }
+        if Scores::apply(task, scored) {
+            self.scores.get_or_insert_default().predict(task, scored);
+        }
+    }
+
+    /// A prediction came again; the first stays.
+    pub fn duplicate(&mut self) {
+        self.revision += 1;
+        self.duplicates += 1;
+    }
+
+    /// A prediction got its label. [`Outcome::None`] is no label.
+    pub fn label(&mut self, task: &TaskKind, scored: &Scored<'_>, judgement: Judgement) {
+        if judgement.actual != Outcome::None {
+            self.revision += 1;
+            self.put(task, scored, judgement, 1);
+        }
+    }
+
+    /// A label was replaced: takes back exactly all that `old` had added and adds `new`, whose value may be the same
+    /// and only its time another. Equal judgements change nothing. `new` may be [`Outcome::None`]: withdrawn.
+    pub fn correct(
+        &mut self,
+        task: &TaskKind,
+        scored: &Scored<'_>,
+        old: Judgement,
+        new: Judgement,
+    ) {
+        if old != new {
+            self.revision += 1;
+            self.put(task, scored, old, -1);
+            self.put(task, scored, new, 1);
+        }
+    }
+
+    /// For the first time, a prediction has got a label that contradicts another of its labels.
+    pub fn dispute(&mut self) {
+        self.revision += 1;
+        self.corrected_labels += 1;
+    }
+
+    /// Adds another tally: of the same window from elsewhere, or of the next window for a longer one.
+    pub fn merge(&mut self, other: &Self) {
+        self.revision += other.revision;
+        self.predictions += other.predictions;
+        self.unanswered += other.unanswered;
+        self.labelled += other.labelled;
+        self.duplicates += other.duplicates;
+        self.late_labels += other.late_labels;
+        self.corrected_labels += other.corrected_labels;
+        for (&class, &count) in &other.answers {
+            *self.answers.entry(class).or_default() += count;
+        }
+        for (&cell, &count) in &other.cells {
+            *self.cells.entry(cell).or_default() += count;
+        }
+        if let Some(theirs) = &other.timing {
+            let ours = self.timing.get_or_insert_default();
+            ours.latency.merge(&theirs.latency);
+            ours.latency_sum.merge(&theirs.latency_sum);
+            ours.label_delay.merge(&theirs.label_delay);
+        }
+        if let Some(theirs) = &other.scores {
+            self.scores.get_or_insert_default().merge(theirs);
+        }
+        if let Some(theirs) = &other.moments {
+            self.moments.get_or_insert_default().merge(theirs);
+        }
+    }
+
+    /// How many changes were taken in: grows with each, and depends on the input alone.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The plain counts.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            predictions: whole(self.predictions),
+            unanswered: whole(self.unanswered),
+            labelled: whole(self.labelled),
+            duplicates: whole(self.duplicates),
+            late_labels: whole(self.late_labels),
+            corrected_labels: whole(self.corrected_labels),
+        }
+    }
+
+    /// Classes as predicted, with how often.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (Class, u64)> {
+        self.answers
+            .iter()
+            .map(|(&class, &count)| (class, whole(count)))
+    }
+
+    /// ((actual, predicted), count), cells that dropped to zero included.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = ((Class, Class), u64)> {
+        self.cells
+            .iter()
+            .map(|(&cell, &count)| (cell, whole(count)))
+    }
+
+    pub(crate) fn timing(&self) -> Option<&Timing> {
+        self.timing.as_deref()
+    }
+
+    pub(crate) fn scores(&self) -> Option<&Scores> {
+        self.scores.as_deref()
+    }
+
+    pub(crate) fn moments(&self) -> Option<&Moments> {
+        self.moments.as_deref()
+    }
+
+    /// Without what only the way here shows: the number of changes, and cells that once held something.
+    #[cfg(test)]
+    pub(crate) fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        settled.revision = 0;
+        settled.corrected_labels = 0;
+        settled.cells.retain(|_, count| *count != 0);
+        settled
+    }
+
+    /// Adds (`times` = 1) or takes back (−1) all that one label means.
+    fn put(&mut self, task: &TaskKind, scored: &Scored<'_>, judgement: Judgement, times: i64) {
+        if judgement.actual == Outcome::None {
+            return;
+        }
+        self.labelled += times;
+        self.late_labels += i64::from(judgement.late) * times;
+        if let Some(delay) = judgement.delay_ms {
+            let timing = self.timing.get_or_insert_default();
+            timing.label_delay.add(delay as f64, times);
+        }
+        match (task, scored.predicted, judgement.actual) {
+            (TaskKind::Regression, Outcome::Number(predicted), Outcome::Number(actual)) => {
+                self.moments
+                    .get_or_insert_default()
+                    .put(predicted, actual, times);
+            }
+            (
+                TaskKind::Binary { .. } | TaskKind::Multiclass { .. },
+                predicted,
+                Outcome::Class(actual),
+            ) => {
+                if let Outcome::Class(predicted) = predicted {
+                    *self.cells.entry((actual, predicted)).or_default() += times;
+                }
+                if Scores::apply(task, scored) {
+                    let scores = self.scores.get_or_insert_default();
+                    scores.label(task, scored, actual, times);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A count of a whole (merged) tally; a part may be negative, of which nothing is published.
+fn whole(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: TaskKind = TaskKind::Binary { positive: 1 };
+
+    fn says(class: Class) -> Scored<'static> {
+        Scored {
+            predicted: Outcome::Class(class),
+            score: None,
+            scores: &[],
+            latency_ms: None,
+        }
+    }
+
+    #[test]
+    fn an_empty_tally_is_small() {
+        assert!(size_of::<Tally>() < 200, "{}", size_of::<Tally>());
+    }
+
+    #[test]
+    fn a_cell_that_drops_to_zero_stays_listed() {
+        let mut tally = Tally::default();
+        tally.predict(&TASK, &says(1));
+        let wrong = Judgement { actual: Outcome::Class(0), delay_ms: Some(5), late: true };
+        let right = Judgement { actual: Outcome::Class(1), delay_ms: Some(7), ..wrong };
+        tally.label(&TASK, &says(1), wrong);
+        tally.dispute();
+        tally.correct(&TASK, &says(1), wrong, right);
+        let cells: Vec<_> = tally.cells().collect();
+        assert_eq!(cells, [((0, 1), 0), ((1, 1), 1)]);
+        let expected = Counts {
+            predictions: 1,
+            labelled: 1,
+            late_labels: 1,
+            corrected_labels: 1,
+            ..Counts::default()
+        };
+        assert_eq!(tally.counts(), expected);
+        assert_eq!(tally.revision(), 4);
+    }
+
+    #[test]
+    fn the_same_label_again_changes_nothing() {
+        let mut tally = Tally::default();
+        tally.predict(&TASK, &says(1));
+        tally.label(&TASK, &says(1), Judgement::timeless(Outcome::Class(0)));
+        let before = tally.clone();
+        tally.correct(&TASK, &says(1), Judgement::timeless(Outcome::Class(0)), Judgement::timeless(Outcome::Class(0)));
+        assert_eq!(tally, before);
+    }
+
+    #[test]
+    fn a_failed_request_counts_but_is_not_judged() {
+        let mut tally = Tally::default();
+        let failed = Scored {
+            predicted: Outcome::None,
+            ..says(0)
+        };
+        tally.predict(&TASK, &failed);
+        tally.label(&TASK, &failed, Judgement::timeless(Outcome::Class(1)));
+        assert_eq!(tally.counts().unanswered, 1);
+        assert_eq!(tally.counts().labelled, 1);
+        assert_eq!(tally.cells().count(), 0);
+    }
+}

@@ -1,0 +1,32 @@
+//! The integration tests: one binary, each story a file, told against the real `modelbeat` and a real Elasticsearch.
+//!
+//! `tests/run` starts the nodes and fetches the data; a story that needs them and does not find them fails and says so.
+//! What the stories share are nouns of their own: [`agent`] (the program under test), [`cluster`] (the node it ships to),
+//! [`documents`] (what is stored, in a form that can be compared), [`nannyml`] (real data, and what scikit-learn makes of
+//! it), [`wait`] (conditions with a deadline). Nothing here asserts on time.
+#![allow(
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "plain before quick"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and shows what it saw"
+)]
+
+mod again;
+mod agent;
+mod check;
+mod cluster;
+mod documents;
+mod http_equals_file;
+mod law;
+mod nannyml;
+mod rotation;
+mod scikit_learn;
+mod security;
+mod setup;
+mod wait;
