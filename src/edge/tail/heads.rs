@@ -41,7 +41,7 @@ impl Heads {
             match serde_json::from_str(&head.evidence) {
                 Ok(evidence) => missing.keep(key.clone(), head.clone(), evidence),
                 Err(error) => {
-                    warn!(%key, %error, "head is not a file's: its file is read as a new one")
+                    warn!(%key, %error, "head is not a file's: its file is read as a new one");
                 }
             }
         }

@@ -498,7 +498,7 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     let mut desk = Desk::new(&["*.log"]);
     desk.write("a.log", "one\n");
     desk.write("b.log", "two\n");
-    fs::set_permissions(desk.path("a.log"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(desk.path("a.log"), fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(desk.path("a.log")).is_ok() {
         // Root reads everything; then a link that leads to itself is what cannot be read.
         fs::remove_file(desk.path("a.log")).unwrap();
