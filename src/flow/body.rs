@@ -237,6 +237,10 @@ fn fault(body: &[u8], offset: usize, reason: &str) -> Fault {
 
 /// A fault found by `serde_json`, which counts from the start of the record.
 fn syntax_fault(body: &[u8], start: usize, error: &serde_json::Error) -> Fault {
+    if error.is_eof() {
+        // The end of the body is no place to look at; where the record begins is.
+        return fault(body, start, "the record that begins here does not end");
+    }
     let text = error.to_string();
     let reason = text
         .rsplit_once(" at line ")
