@@ -2,8 +2,9 @@
 //!
 //! `tests/run` starts the nodes and fetches the data; a story that needs them and does not find them fails and says so.
 //! What the stories share are nouns of their own: [`agent`] (the program under test), [`cluster`] (the node it ships to),
-//! [`documents`] (what is stored, in a form that can be compared), [`nannyml`] (real data, and what scikit-learn makes of
-//! it), [`wait`] (conditions with a deadline). Nothing here asserts on time.
+//! [`documents`] (what is stored, in a form that can be compared), [`published`] (the quality documents, by window),
+//! [`nannyml`] (real data, and what scikit-learn makes of it), [`wait`] (conditions with a deadline). Nothing here asserts
+//! on time.
 #![allow(
     clippy::format_collect,
     clippy::format_push_string,
@@ -25,6 +26,7 @@ mod documents;
 mod http_equals_file;
 mod law;
 mod nannyml;
+mod published;
 mod rotation;
 mod scikit_learn;
 mod security;

@@ -5,54 +5,97 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Prefix};
-use crate::documents::field;
 use crate::nannyml;
+use crate::published::{Published, WindowKey, text};
 
 /// Both sides add 64-bit floats, in another order.
 const TOLERANCE: f64 = 1e-9;
 
-const AVERAGES: [&str; 4] = ["accuracy", "macro", "micro", "weighted"];
+/// Of a class; its other numbers are ratios.
+const CLASS_COUNTS: [&str; 4] = ["tp", "fp", "fn", "support"];
 
 #[test]
 fn fifty_thousand_binary_predictions_and_their_labels_give_the_numbers_of_scikit_learn() {
     let prefix = Prefix::new(Cluster::plain(), "binary");
     nannyml::backfill("binary", &prefix);
     let expected = nannyml::expected("binary");
-    assert_all_joined(&prefix, &expected);
-    let found = Found::under(&prefix);
-    for window in windows(&expected, |length, _| length == "1mo") {
-        let document = found.window(window);
-        assert_counts(window, document, &["tp", "fp", "fn", "tn"]);
-        assert_quality(window, document, &["precision", "recall", "f1"]);
-        found.assert_classes(window);
-        found.assert_confusion(window);
-    }
-    let expected_months = windows(&expected, |length, _| length == "1mo").count();
-    assert_eq!(found.windows.len(), expected_months, "no other windows");
+    let found = assert_windows(&prefix, &expected);
+    assert_classes_and_cells(&found, &expected);
 }
 
 #[test]
 fn sixty_thousand_predictions_among_three_classes_give_the_numbers_of_scikit_learn() {
-    let prefix = &nannyml::multiclass_backfill().prefix;
     let expected = nannyml::expected("multiclass");
-    assert_all_joined(prefix, &expected);
-    let found = Found::under(prefix);
-    for window in windows(&expected, |_, _| true) {
-        let document = found.window(window);
-        assert_counts(window, document, &[]);
-        assert_quality(window, document, &[]);
+    let found = assert_windows(&nannyml::multiclass_backfill().prefix, &expected);
+    assert_classes_and_cells(&found, &expected);
+}
+
+#[test]
+fn sixty_thousand_predicted_prices_give_the_numbers_of_scikit_learn() {
+    let prefix = Prefix::new(Cluster::plain(), "regression");
+    nannyml::backfill("regression", &prefix);
+    let found = assert_windows(&prefix, &nannyml::expected("regression"));
+    assert!(
+        found.classes.is_empty() && found.cells.is_empty(),
+        "a number has no class"
+    );
+}
+
+/// Every prediction is joined, and what a search finds of windows is what scikit-learn computed: all of these, no others.
+#[track_caller]
+fn assert_windows(prefix: &Prefix, expected: &Value) -> Published {
+    assert_all_joined(prefix, expected);
+    let found = Published::under(prefix);
+    for window in windows(expected) {
+        let key = key_of_expected(window);
+        let document = found.windows.get(&key);
+        let document = document.unwrap_or_else(|| panic!("no document of the window {key:?}"));
+        for part in ["counts", "quality"] {
+            assert_members(&format!("{key:?} {part}"), &window[part], &document[part]);
+        }
+        for none in ["duplicates", "corrected_labels"] {
+            assert_eq!(document["counts"][none], 0, "{none}: {document}");
+        }
     }
-    for window in windows(&expected, |length, _| length == "1mo") {
-        found.assert_classes(window);
-        found.assert_confusion(window);
-    }
-    let whole = |length: &str, slice: &str| length == "1mo" || slice == "_all";
-    let found_wholes = found.windows.keys().filter(|key| whole(&key.0, &key.2));
     assert_eq!(
-        found_wholes.count(),
-        windows(&expected, whole).count(),
+        found.windows.len(),
+        windows(expected).len(),
         "no other windows"
     );
+    found
+}
+
+#[track_caller]
+fn assert_classes_and_cells(found: &Published, expected: &Value) {
+    for window in windows(expected) {
+        let key = key_of_expected(window);
+        let classes = window["classes"].as_object().expect("by class");
+        let documents = &found.classes[&key];
+        for (class, numbers) in classes {
+            let document = documents.get(class);
+            let document = document.unwrap_or_else(|| panic!("no document of {class} in {key:?}"));
+            for (name, number) in numbers.as_object().expect("numbers") {
+                let part = if CLASS_COUNTS.contains(&name.as_str()) {
+                    "counts"
+                } else {
+                    "quality"
+                };
+                assert_number(
+                    &format!("{key:?} {class} {name}"),
+                    number,
+                    &document[part][name],
+                );
+            }
+        }
+        assert_eq!(documents.len(), classes.len(), "classes of {key:?}");
+        let cells: Vec<(String, String, u64)> =
+            serde_json::from_value(window["confusion"].clone()).expect("cells");
+        let cells: BTreeMap<_, _> = cells
+            .into_iter()
+            .map(|(actual, predicted, count)| ((actual, predicted), count))
+            .collect();
+        assert_eq!(found.cell_counts(&key), cells, "confusion cells of {key:?}");
+    }
 }
 
 /// Every prediction is there, once, and has its label.
@@ -69,147 +112,19 @@ fn assert_all_joined(prefix: &Prefix, expected: &Value) {
     assert_eq!(joined, all, "predictions that have their label");
 }
 
-fn windows<'e>(
-    expected: &'e Value,
-    wanted: impl Fn(&str, &str) -> bool + 'e,
-) -> impl Iterator<Item = &'e Value> {
-    let all = expected["windows"].as_array().expect("windows");
-    all.iter().filter(move |window| {
-        let length = window["length"].as_str().expect("a length");
-        wanted(length, window["slice"]["name"].as_str().expect("a name"))
-    })
+fn windows(expected: &Value) -> &[Value] {
+    expected["windows"].as_array().expect("windows")
 }
 
-/// Length, start, slice name, slice value (empty for `_all`).
-type WindowKey = (String, jiff::Timestamp, String, String);
-
-/// The quality documents that a search finds.
-struct Found {
-    windows: BTreeMap<WindowKey, Value>,
-    /// … by class.
-    classes: BTreeMap<(WindowKey, String), Value>,
-    /// (actual, predicted) → count; cells that are not there count zero.
-    cells: BTreeMap<WindowKey, BTreeMap<(String, String), u64>>,
-}
-
-impl Found {
-    fn under(prefix: &Prefix) -> Self {
-        let mut found = Self {
-            windows: BTreeMap::new(),
-            classes: BTreeMap::new(),
-            cells: BTreeMap::new(),
-        };
-        let search = |dataset: &str, each: &mut dyn FnMut(WindowKey, &Value)| {
-            let query = json!({ "term": { "event.dataset": dataset } });
-            let indices = prefix.indices("quality");
-            prefix.cluster().search(&indices, &query, |hit| {
-                let document = &hit["_source"];
-                each(key_of_document(document), document);
-            });
-        };
-        search("modelbeat.quality", &mut |key, document| {
-            let before = found.windows.insert(key.clone(), document.clone());
-            assert!(before.is_none(), "two documents of the window {key:?}");
-        });
-        search("modelbeat.quality.class", &mut |key, document| {
-            let key = (key, text(document, "class.name"));
-            let before = found.classes.insert(key.clone(), document.clone());
-            assert!(before.is_none(), "two documents of the class {key:?}");
-        });
-        search("modelbeat.confusion", &mut |key, document| {
-            let cell = ["confusion.actual", "confusion.predicted"].map(|name| text(document, name));
-            let count = field(document, "confusion.count").as_u64();
-            let cells = found.cells.entry(key).or_default();
-            let before = cells.insert(cell.into(), count.expect("a count"));
-            assert!(before.is_none(), "two documents of one cell: {document}");
-        });
-        found
-    }
-
-    #[track_caller]
-    fn window(&self, expected: &Value) -> &Value {
-        let key = key_of_expected(expected);
-        self.windows
-            .get(&key)
-            .unwrap_or_else(|| panic!("no document of the window {key:?}"))
-    }
-
-    #[track_caller]
-    fn assert_classes(&self, expected: &Value) {
-        let key = key_of_expected(expected);
-        let classes = expected["classes"].as_object().expect("by class");
-        for (class, numbers) in classes {
-            let document = self
-                .classes
-                .get(&(key.clone(), class.clone()))
-                .unwrap_or_else(|| panic!("no document of the class {class} in {key:?}"));
-            for count in ["tp", "fp", "fn", "support"] {
-                let at = format!("{key:?} {class} {count}");
-                assert_number(
-                    &at,
-                    &numbers[count],
-                    field(document, &format!("counts.{count}")),
-                );
-            }
-            for metric in ["precision", "recall", "f1"] {
-                let at = format!("{key:?} {class} {metric}");
-                assert_number(
-                    &at,
-                    &numbers[metric],
-                    field(document, &format!("quality.{metric}")),
-                );
-            }
-        }
-        let found = self.classes.keys().filter(|(window, _)| *window == key);
-        assert_eq!(found.count(), classes.len(), "classes of {key:?}");
-    }
-
-    #[track_caller]
-    fn assert_confusion(&self, expected: &Value) {
-        let key = key_of_expected(expected);
-        let cells = expected["confusion"].as_array().expect("cells");
-        let expected: BTreeMap<(String, String), u64> = cells
-            .iter()
-            .map(|cell| serde_json::from_value(cell.clone()).expect("actual, predicted, count"))
-            .map(|(actual, predicted, count): (String, String, u64)| ((actual, predicted), count))
-            .collect();
-        assert_eq!(
-            self.cells.get(&key),
-            Some(&expected),
-            "confusion cells of {key:?}"
-        );
-    }
-}
-
+/// That every number that scikit-learn computed is in the document, averages a level deeper.
 #[track_caller]
-fn assert_counts(expected: &Value, document: &Value, more: &[&str]) {
-    for name in ["predictions", "labelled", "correct"].iter().chain(more) {
-        assert_number(
-            &format!("{:?} counts.{name}", key_of_expected(expected)),
-            &expected["counts"][name],
-            field(document, &format!("counts.{name}")),
-        );
-    }
-    for none in ["duplicates", "corrected_labels"] {
-        let seen = &document["counts"][none];
-        assert!(seen.is_null() || *seen == 0, "{none}: {document}");
-    }
-}
-
-/// Accuracy and the averages over classes, and `more` of what scikit-learn computed.
-#[track_caller]
-fn assert_quality(expected: &Value, document: &Value, more: &[&str]) {
-    let key = key_of_expected(expected);
-    for name in AVERAGES.iter().chain(more) {
-        let (numbers, seen) = (&expected["quality"][name], &document["quality"][name]);
-        match numbers.as_object() {
-            None => assert_number(&format!("{key:?} quality.{name}"), numbers, seen),
-            Some(members) => {
-                for (member, number) in members {
-                    let at = format!("{key:?} quality.{name}.{member}");
-                    assert_number(&at, number, &seen[member]);
-                }
-            }
+fn assert_members(at: &str, expected: &Value, seen: &Value) {
+    for (name, number) in expected.as_object().expect("numbers by name") {
+        let at = format!("{at}.{name}");
+        if number.is_object() {
+            assert_members(&at, number, &seen[name]);
+        } else {
+            assert_number(&at, number, &seen[name]);
         }
     }
 }
@@ -230,37 +145,18 @@ fn is_equal(expected: &Value, seen: &Value) -> bool {
     }
 }
 
-fn key_of_document(document: &Value) -> WindowKey {
-    let value = field(document, "slice.value").as_str().unwrap_or_default();
-    let slice = text(document, "slice.name");
-    // What `_all` has for a value says nothing.
-    let value = if slice == "_all" { "" } else { value };
-    (
-        text(document, "window.length"),
-        text(document, "@timestamp").parse().expect("a time"),
-        slice,
-        value.to_owned(),
-    )
-}
-
+#[track_caller]
 fn key_of_expected(window: &Value) -> WindowKey {
-    (
-        text(window, "length"),
-        text(window, "start").parse().expect("a time"),
-        text(window, "slice.name"),
-        field(window, "slice.value")
+    WindowKey {
+        length: text(window, "length"),
+        start: text(window, "start").parse().expect("a time"),
+        version: String::new(),
+        slice: text(window, "slice.name"),
+        value: window["slice"]["value"]
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-    )
-}
-
-#[track_caller]
-fn text(document: &Value, name: &str) -> String {
-    field(document, name)
-        .as_str()
-        .unwrap_or_else(|| panic!("no {name} in {document}"))
-        .to_owned()
+    }
 }
 
 #[test]
