@@ -187,6 +187,13 @@ impl Agent {
         self.exit_status().is_none()
     }
 
+    /// SIGKILL, as the kernel does when memory runs out: it can finish nothing.
+    pub(crate) fn kill(&mut self) {
+        assert!(self.is_running());
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("our child");
+    }
+
     /// SIGTERM, as an init system stops it, and its end.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {

@@ -104,7 +104,7 @@ impl Cluster {
         answer["count"].as_u64().expect("a count")
     }
 
-    /// Every hit (`_index`, `_id`, `_source`) of a search, handed over page by page.
+    /// Every hit (`_index`, `_id`, `_version`, `_source`) of a search, handed over page by page.
     pub(crate) fn search(&self, indices: &str, query: &Value, mut each: impl FnMut(&Value)) {
         self.ask(&Method::POST, &format!("{indices}/_refresh"), None);
         let opened = self.ask(
@@ -114,7 +114,7 @@ impl Cluster {
         );
         let point = opened["id"].as_str().expect("a point in time").to_owned();
         let mut body = json!({
-            "size": PAGE, "query": query, "sort": ["_shard_doc"], "track_total_hits": false,
+            "size": PAGE, "query": query, "sort": ["_shard_doc"], "track_total_hits": false, "version": true,
             "pit": { "id": point, "keep_alive": "2m" },
         });
         loop {

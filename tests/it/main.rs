@@ -24,6 +24,7 @@ mod check;
 mod cluster;
 mod documents;
 mod http_equals_file;
+mod late_labels;
 mod law;
 mod nannyml;
 mod published;

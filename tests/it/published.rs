@@ -24,8 +24,11 @@ pub(crate) struct WindowKey {
 }
 
 /// All of them.
+#[derive(Clone)]
 pub(crate) struct Published {
     pub(crate) windows: BTreeMap<WindowKey, Value>,
+    /// Window → the version that Elasticsearch stores its document under.
+    pub(crate) versions: BTreeMap<WindowKey, u64>,
     /// Window → class → its document.
     pub(crate) classes: BTreeMap<WindowKey, BTreeMap<String, Value>>,
     /// Window → (actual, predicted) → its document.
@@ -36,25 +39,30 @@ impl Published {
     pub(crate) fn under(prefix: &Prefix) -> Self {
         let mut found = Self {
             windows: BTreeMap::new(),
+            versions: BTreeMap::new(),
             classes: BTreeMap::new(),
             cells: BTreeMap::new(),
         };
         let query = json!({ "match_all": {} });
         let indices = prefix.indices("quality");
         prefix.cluster().search(&indices, &query, |hit| {
-            let document = &hit["_source"];
-            let before = found.insert(document);
-            assert!(before.is_none(), "found twice: {document}");
+            let before = found.insert(hit);
+            assert!(before.is_none(), "found twice: {hit}");
         });
         found
     }
 
     /// Returns the document that was there about the same thing.
-    fn insert(&mut self, document: &Value) -> Option<Value> {
+    fn insert(&mut self, hit: &Value) -> Option<Value> {
+        let document = &hit["_source"];
         let key = WindowKey::of(document);
         let document_again = document.clone();
         match text(document, "event.dataset").as_str() {
-            "modelbeat.quality" => self.windows.insert(key, document_again),
+            "modelbeat.quality" => {
+                let version = hit["_version"].as_u64().expect("a version");
+                self.versions.insert(key.clone(), version);
+                self.windows.insert(key, document_again)
+            }
             "modelbeat.quality.class" => {
                 let class = text(document, "class.name");
                 let classes = self.classes.entry(key).or_default();
