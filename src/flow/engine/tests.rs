@@ -44,6 +44,7 @@ pub(super) fn settings() -> Settings {
         windows: vec![Length::Fixed(3_600_000)],
         join: join::Settings::default(),
         slice_values_max: 200,
+        slice_crosses: Vec::new(),
         keep_record: true,
         publish_every_ms: 10_000,
         min_support: 1,
