@@ -33,12 +33,13 @@ struct Compared {
 type Family = (Vec<Compared>, Vec<Comparison>);
 
 impl Press<'_> {
-    /// Publishes the comparisons that the windows of these keys are part of.
+    /// Publishes the comparisons that the windows of these keys are part of, and those whose baseline may be another.
     pub(super) fn comparisons(&mut self, keys: &[WindowKey]) {
         if !self.tables.has_versions() {
             return;
         }
-        let changed: BTreeSet<_> = keys.iter().map(|key| (key.length, key.series, key.start)).collect();
+        let overtaken = if self.last { Vec::new() } else { self.versions.take_overtaken() };
+        let changed: BTreeSet<_> = keys.iter().chain(&overtaken).map(|key| (key.length, key.series, key.start)).collect();
         let mut starts: BTreeMap<(Length, u32), BTreeSet<Timestamp>> = BTreeMap::new();
         for (length, series, start) in &changed {
             starts.entry((*length, self.tables.model_of(*series))).or_default().insert(*start);

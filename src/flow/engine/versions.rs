@@ -29,6 +29,8 @@ pub(super) struct Versions {
     /// Pairs of versions that have been compared in a window. They are compared as long as the window may change, even
     /// if a straggler makes another version the baseline, so that no document is left with what was.
     compared: BTreeSet<Couple>,
+    /// Versions that a straggler has put before another: who is whose baseline must be looked at again.
+    overtaking: BTreeSet<u32>,
 }
 
 /// Two versions in a window of each.
@@ -68,8 +70,27 @@ pub(super) struct Paired {
 impl Versions {
     /// A version made a prediction of `time`.
     pub(super) fn seen(&mut self, series: u32, time: Timestamp) {
-        let first = self.firsts.entry(series).or_insert(time);
-        *first = time.min(*first);
+        let Some(first) = self.firsts.get(&series).copied() else {
+            self.firsts.insert(series, time);
+            return;
+        };
+        if time < first {
+            self.firsts.insert(series, time);
+            let is_overtaken = |(other, theirs): (&u32, &Timestamp)| *other != series && (time..=first).contains(theirs);
+            if self.firsts.iter().any(is_overtaken) {
+                self.overtaking.insert(series);
+            }
+        }
+    }
+
+    /// Takes the windows in which a straggler may have changed who is the baseline.
+    pub(super) fn take_overtaken(&mut self) -> Vec<WindowKey> {
+        let overtaking = std::mem::take(&mut self.overtaking);
+        if overtaking.is_empty() {
+            return Vec::new();
+        }
+        let sides = self.compared.iter().flat_map(|couple| couple.sides(ALL));
+        sides.filter(|side| overtaking.contains(&side.series)).collect()
     }
 
     /// The event time of a version's earliest prediction.
