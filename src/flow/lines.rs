@@ -129,6 +129,11 @@ impl Splitter {
         self.base + self.buffer.len() as u64
     }
 
+    /// What is there of the next record; empty while an over-long one is skipped.
+    pub fn unfinished(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Length of the whole records at the front of the buffer, and whether an over-long one follows them.
     fn whole(&mut self) -> (usize, bool) {
         let mut start = 0;
