@@ -16,7 +16,7 @@ use super::Settings;
 use super::identity::{Evidence, FileId, Fingerprint, Marker, open, read_at};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, InputId, SourceKey};
-use crate::flow::lines::{Framing, Run, Splitter};
+use crate::flow::lines::{Framing, Pool, Run, Splitter};
 
 /// Bytes asked for in one read, and so about the largest batch of a file with short lines: large enough that costs
 /// per batch vanish, small enough to stay in a core's second-level cache on its way through the engine.
@@ -65,6 +65,7 @@ pub(super) struct Source {
     unfinished: Marker,
     framing: Framing,
     record_bytes_max: usize,
+    pool: Pool,
     splitter: Splitter,
     /// Nothing has been handed over of what starts at offset 0.
     fresh: bool,
@@ -100,7 +101,12 @@ impl Seen {
 
 impl Source {
     /// A file nobody has read yet.
-    pub(super) fn new(settings: &Settings, path: PathBuf, file: File) -> io::Result<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        pool: &Pool,
+        path: PathBuf,
+        file: File,
+    ) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
             id: FileId::of(settings.input, &metadata),
@@ -122,7 +128,8 @@ impl Source {
             unfinished: Marker::default(),
             framing: settings.framing,
             record_bytes_max: settings.record_bytes_max,
-            splitter: Splitter::new(settings.framing, settings.record_bytes_max, 0),
+            splitter: Splitter::new(settings.framing, settings.record_bytes_max, 0).with_pool(pool),
+            pool: pool.clone(),
             fresh: true,
         })
     }
@@ -136,7 +143,7 @@ impl Source {
         self.key = Some(key);
         self.fingerprint = evidence.fingerprint;
         self.marker = evidence.marker;
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, offset);
+        self.read_again_from(offset);
         self.fresh = offset == 0;
     }
 
@@ -159,9 +166,9 @@ impl Source {
         read_at(file, &mut last, end.saturating_sub(64))?;
         last.truncate(usize::try_from(end.min(64)).unwrap_or(64));
 
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, end);
-        self.fresh = header.is_some();
         self.fingerprint.cover(file, end)?;
+        self.read_again_from(end);
+        self.fresh = header.is_some();
         let empty = Run {
             base: end,
             bytes: bytes::Bytes::new(),
@@ -309,7 +316,8 @@ impl Source {
 
     fn read_again_from(&mut self, offset: u64) {
         self.unfinished = Marker::default();
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, offset);
+        self.splitter =
+            Splitter::new(self.framing, self.record_bytes_max, offset).with_pool(&self.pool);
     }
 
     fn hand_over(&mut self, run: Run, out: &mut Vec<Intake>) {
