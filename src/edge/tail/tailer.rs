@@ -14,31 +14,29 @@
 //!
 //! That a file was cut or replaced under its inode is noticed in its turn, by [`Source`].
 
+mod arrivals;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::find::{Finder, Found, find_nearby};
-use super::heads::{Heads, STARTED};
-use super::identity::{FileId, open};
+use super::heads::Heads;
+use super::identity::FileId;
 use super::source::{Seen, Source};
 use super::trouble::Troubles;
-use super::{Error, Settings, Snapshot, SourceStatus, StartAt};
+use super::{Error, Settings, Snapshot, SourceStatus};
 use crate::flow::engine::Intake;
-use crate::flow::event::{Batch, Head, SourceKey};
+use crate::flow::event::{Head, SourceKey};
+use crate::flow::lines::Pool;
 
 /// Descriptors held open. Far below the usual limit of 1,024; a file that is open cannot get lost by a rename, so as
 /// many as is decent. Beyond, the file that has been quiet longest is closed and opened again at its next news.
 pub(super) const OPEN_MAX: usize = 256;
-
-/// New files that are taken in together, all of them open: a file known only by its content must be unambiguous among
-/// them.
-const CANDIDATES_MAX: usize = 256;
 
 /// Scans in a row without news after which nothing more is expected of a file that was renamed away: 10 s by
 /// default, ample for a writer to be told by logrotate to open the new one.
@@ -58,6 +56,7 @@ pub(super) struct Tailer {
     /// Files that wait for a turn, the next first.
     queue: VecDeque<FileId>,
     troubles: Troubles,
+    pool: Pool,
     turns: u64,
     scans: u64,
     once: bool,
@@ -97,6 +96,7 @@ impl Tailer {
             missing,
             queue: VecDeque::new(),
             troubles: Troubles::default(),
+            pool: Pool::default(),
             turns: 0,
             scans: 0,
             once,
@@ -270,8 +270,14 @@ impl Tailer {
         let seen = Seen::of(metadata);
         if source.seen == seen {
             source.quiet_scans = source.quiet_scans.saturating_add(1);
-            if source.superseded && source.quiet_scans == QUIET_SCANS_RENAMED && !source.queued {
-                source.finish(out);
+            let is_done = source.superseded && source.quiet_scans >= QUIET_SCANS_RENAMED;
+            if is_done && !source.queued && source.size > source.offset() {
+                if source.file.is_some() {
+                    source.finish(out);
+                } else {
+                    // Closing it dropped the unfinished record: read that again first.
+                    self.enqueue(id);
+                }
             }
         } else {
             source.quiet_scans = 0;
@@ -341,127 +347,6 @@ impl Tailer {
             out.push(Intake::Gone(key));
         } else {
             self.missing.keep(key, source.head(), source.evidence());
-        }
-    }
-
-    /// Files whose inode no source has: those a head fits go on from it, the others are new.
-    fn take_in_new(&mut self, index: usize, found: &Found, out: &mut Vec<Intake>) {
-        let mut candidates = Vec::new();
-        for (id, (path, _)) in &found.files {
-            if self.sources.contains_key(id) {
-                continue;
-            }
-            match self.open_new(index, path, out) {
-                Ok(Some(source)) if source.id == *id => candidates.push(source),
-                // Replaced or unmade since the scan looked: the next one looks again.
-                Ok(_) => {}
-                Err(error) => self.troubles.report(path, &error),
-            }
-            if candidates.len() >= CANDIDATES_MAX {
-                self.start_all(index, &mut candidates, out);
-            }
-        }
-        self.start_all(index, &mut candidates, out);
-    }
-
-    fn open_new(
-        &mut self,
-        index: usize,
-        path: &Path,
-        out: &mut Vec<Intake>,
-    ) -> io::Result<Option<Source>> {
-        let Some(input) = self.inputs.get(index) else {
-            return Ok(None);
-        };
-        let file = match open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let mut source = Source::new(&input.settings, path.to_owned(), file)?;
-        self.missing.resume_by_inode(&mut source, out)?;
-        self.troubles.clear(path);
-        Ok(Some(source))
-    }
-
-    fn start_all(&mut self, index: usize, candidates: &mut Vec<Source>, out: &mut Vec<Intake>) {
-        self.missing.resume_by_content(candidates);
-        for source in candidates.drain(..) {
-            self.start(index, source, out);
-        }
-    }
-
-    fn start(&mut self, index: usize, mut source: Source, out: &mut Vec<Intake>) {
-        let Some(input) = self.inputs.get(index) else {
-            return;
-        };
-        let is_known = source.key().is_some();
-        let skips = input.first_start && self.scans == 0 && input.settings.start_at == StartAt::End;
-        if skips && !is_known {
-            match source.skip_to_end() {
-                Ok(batch) => out.extend(batch),
-                Err(error) => {
-                    self.troubles.report(&source.path, &error);
-                    return;
-                }
-            }
-        }
-        info!(path = %source.path.display(), offset = source.offset(), size = source.size, is_known, "tailing file");
-        let id = source.id;
-        self.make_room();
-        self.sources.insert(id, source);
-        self.enqueue(id);
-    }
-
-    /// At the start: files that were renamed out of the globs meanwhile still have their last records.
-    fn look_nearby(&mut self, out: &mut Vec<Intake>) {
-        for (input, path) in self.missing.nearby() {
-            let Some(index) = self
-                .inputs
-                .iter()
-                .position(|known| known.settings.input == input)
-            else {
-                continue;
-            };
-            match self.open_new(index, &path, out) {
-                Ok(Some(mut source))
-                    if source.key().is_some() && !self.sources.contains_key(&source.id) =>
-                {
-                    source.named = false;
-                    self.start(index, source, out);
-                }
-                Ok(_) => {}
-                Err(error) => self.troubles.report(&path, &error),
-            }
-        }
-    }
-
-    /// Leaves a head for each input that skips what is there at its first start, so that this start was the first
-    /// even if there was nothing to skip.
-    fn remember_first_start(&self, out: &mut Vec<Intake>) {
-        for Input {
-            settings,
-            first_start,
-            ..
-        } in &self.inputs
-        {
-            if !first_start || settings.start_at != StartAt::End {
-                continue;
-            }
-            out.push(Intake::Batch(Batch {
-                input: settings.input,
-                source: SourceKey(format!("file-{}-{STARTED}", settings.input.0).into()),
-                origin: STARTED.into(),
-                kind: None,
-                bytes: Bytes::new(),
-                base: 0,
-                faults: Vec::new(),
-                restart: false,
-                head: Head {
-                    input: settings.input.0,
-                    offset: 0,
-                    evidence: STARTED.to_owned(),
-                },
-            }));
         }
     }
 

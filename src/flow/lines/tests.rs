@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
 /// What a source holds, by offset: a record, or an over-long one with its length.
 type Held = Vec<(u64, Result<Vec<u8>, u64>)>;
 
@@ -17,7 +21,7 @@ fn split(framing: Framing, max: usize, source: &[u8], sizes: &[usize]) -> Held {
         for fault in &run.faults {
             assert_eq!(fault.offset, end_of_last_run);
             assert!(fault.excerpt.len() <= EXCERPT_BYTES_MAX);
-            assert!(source[fault.offset as usize..].starts_with(&fault.excerpt));
+            assert!(source[index(fault.offset)..].starts_with(&fault.excerpt));
             held.push((fault.offset, Err(fault.length)));
             end_of_last_run = run.base;
         }
@@ -168,7 +172,7 @@ proptest! {
         }
         let held = split(Framing::Csv, 1_000, &source, &sizes);
         prop_assert_eq!(&held, &expected);
-        let ours: Vec<_> = held.iter().skip(1).map(|held| held.0 as usize).chain([source.len()]).collect();
+        let ours: Vec<_> = held.iter().skip(1).map(|held| index(held.0)).chain([source.len()]).collect();
         prop_assert_eq!(ours, ends);
     }
 }
@@ -201,7 +205,9 @@ fn a_stray_quote_costs_one_overlong_record_and_not_the_file() {
 fn an_overlong_record_keeps_its_first_kibibyte_and_little_memory() {
     let mut splitter = Splitter::new(Framing::Lines, 1 << 20, 7);
     for _ in 0..64 {
-        splitter.space(1 << 16).extend_from_slice(&[b'x'; 1 << 16]);
+        splitter
+            .space(1 << 16)
+            .extend_from_slice(&vec![b'x'; 1 << 16]);
         assert_eq!(splitter.take(), None);
         assert!(splitter.buffer.capacity() <= 2 << 20);
         assert_eq!(splitter.offset(), 7);
@@ -233,4 +239,19 @@ fn a_source_may_go_on_after_its_end() {
 fn a_byte_order_mark_is_three_bytes_or_none() {
     assert_eq!(byte_order_mark("\u{feff}{}".as_bytes()), 3);
     assert_eq!(byte_order_mark(b"\xEF\xBB"), 0);
+}
+
+#[test]
+fn a_dropped_run_gives_its_buffer_to_the_next_splitter() {
+    let pool = Pool::default();
+    let mut first = Splitter::new(Framing::Lines, 100, 0).with_pool(&pool);
+    first.space(1 << 17).extend_from_slice(b"one\ntw");
+    let run = first.take().unwrap();
+    let address = run.bytes.as_ptr();
+    let mut second = Splitter::new(Framing::Lines, 100, 0).with_pool(&pool);
+    assert_ne!(second.space(1 << 17).as_ptr(), address, "it is still lent");
+    drop(run);
+    assert_eq!(first.space(1 << 17).as_ptr(), address);
+    first.space(1).extend_from_slice(b"o\n");
+    assert_eq!(first.take().unwrap().bytes, "two\n");
 }
