@@ -178,7 +178,8 @@ fn hopping(mut section: Section<'_>) -> Option<Length> {
     let every_item = section.require("every");
     let read = |item: &Option<Item<'_>>, longest| {
         let item = item.clone()?;
-        item.duration(Duration::from_secs(10)..=longest).map(milliseconds)
+        item.duration(Duration::from_secs(10)..=longest)
+            .map(milliseconds)
     };
     let length = read(&length_item, longest);
     let every = read(&every_item, Duration::from_hours(24));
@@ -199,10 +200,13 @@ fn hopping(mut section: Section<'_>) -> Option<Length> {
             "windows that start where the last one ends are tumbling windows",
             "write the length alone, such as `1h`; or an `every` shorter than it",
         );
-    } else if length / every > Length::PANES_MAX {
+    } else if length / every > i64::from(Length::PANES_MAX) {
         item.fault(
             format!("each event would fall into {} windows", length / every),
-            format!("each is a document that is written again for every late label: at most {}", Length::PANES_MAX),
+            format!(
+                "each is a document that is written again for every late label: at most {}",
+                Length::PANES_MAX
+            ),
         );
     }
     Some(Length::Hopping { length, every })
@@ -289,7 +293,11 @@ fn cross(item: &Item<'_>, named: Option<&[(String, String)]>) -> Option<Vec<Stri
     let mut names: Vec<String> = Vec::new();
     for part in item.clone().list(CROSS_PARTS_MAX)? {
         let name = part.clone().text()?;
-        let known: Vec<&str> = named.unwrap_or_default().iter().map(|(name, _)| name.as_str()).collect();
+        let known: Vec<&str> = named
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         if named.is_some() && !known.contains(&name.as_str()) {
             let help = values::did_you_mean(&name, &known);
             part.fault(
@@ -297,7 +305,10 @@ fn cross(item: &Item<'_>, named: Option<&[(String, String)]>) -> Option<Vec<Stri
                 help.unwrap_or_else(|| "add it there, or leave it out here".into()),
             );
         } else if names.contains(&name) {
-            part.fault(format!("{} is here twice", part.shown()), "name each slice once");
+            part.fault(
+                format!("{} is here twice", part.shown()),
+                "name each slice once",
+            );
         }
         names.push(name);
     }

@@ -209,4 +209,6 @@ fn rendered(template: &str, prefix: &str) -> Value {
 }
 
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod tests;

@@ -31,7 +31,7 @@ pub struct Slices {
     /// Values of each name.
     values: Vec<Names>,
     /// (name, value) of slice 1, 2, …
-    slices: IndexSet<(u32, u32), DefaultHashBuilder>,
+    pairs: IndexSet<(u32, u32), DefaultHashBuilder>,
     /// The slices that an event belongs to, apart from the whole.
     sets: IndexSet<Box<[u32]>, DefaultHashBuilder>,
     /// The single slices of an event → its combination, crosses included. Forgotten over a restart, before which there
@@ -95,8 +95,8 @@ impl Slices {
             members.extend(self.cross(cross, &singles, cuts.values_max));
         }
         let set = match self.sets.get_index_of(&members[..]) {
-            Some(index) => index as u32,
-            None => self.sets.insert_full(members[..].into()).0 as u32,
+            Some(index) => number(index),
+            None => number(self.sets.insert_full(members[..].into()).0),
         };
         if self.recent.len() >= RECENT_MAX {
             self.recent.clear();
@@ -111,13 +111,8 @@ impl Slices {
     }
 
     /// How many slices there are, the whole included.
-    pub fn len(&self) -> usize {
-        self.slices.len() + 1
-    }
-
-    /// Never: there is always the whole.
-    pub const fn is_empty(&self) -> bool {
-        false
+    pub fn count(&self) -> u32 {
+        number(self.pairs.len()) + 1
     }
 
     /// Name and value of a slice; `_all` and nothing for the whole.
@@ -128,17 +123,17 @@ impl Slices {
 
     /// Numbers of a slice's name and value; `None` for the whole.
     fn pair(&self, slice: u32) -> Option<(u32, u32)> {
-        self.slices.get_index((slice as usize).checked_sub(1)?).copied()
+        self.pairs.get_index((slice as usize).checked_sub(1)?).copied()
     }
 
     fn slice(&mut self, name: u32, value: &str, values_max: usize) -> Option<u32> {
         let known = self.values.get_mut(name as usize)?;
-        let number = match known.find(value) {
+        let value = match known.find(value) {
             Some(number) => number,
             None if known.len() < values_max => known.intern(value),
             None => known.intern(OTHER),
         };
-        Some(self.slices.insert_full((name, number)).0 as u32 + 1)
+        Some(number(self.pairs.insert_full((name, value)).0) + 1)
     }
 
     /// The slice of a cross; `None` where the event lacks one of its parts.
@@ -158,6 +153,11 @@ impl Slices {
         }
         self.slice(cross.name, &text, values_max)
     }
+}
+
+/// Memory ends long before the numbers do.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

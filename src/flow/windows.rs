@@ -220,12 +220,13 @@ impl Windows {
                 settled.insert((key.length, key.series, key.start));
             }
         }
+        let most = usize::from(Length::PANES_MAX);
         for ((length, series), panes) in hopping {
             for (&pane, _) in panes.iter().filter(|(_, over)| **over) {
                 let waits = |(_, over): (&Timestamp, &bool)| !over;
                 // The nearest panes on both sides that may still change: windows over them are not settled.
-                let before = panes.range(..pane).rev().take(Length::PANES_MAX as usize).find(|pane| waits(*pane)).map(|(start, _)| *start);
-                let after = panes.range(pane..).take(Length::PANES_MAX as usize).find(|pane| waits(*pane)).map(|(start, _)| *start);
+                let before = panes.range(..pane).rev().take(most).find(|pane| waits(*pane)).map(|(start, _)| *start);
+                let after = panes.range(pane..).take(most).find(|pane| waits(*pane)).map(|(start, _)| *start);
                 settled.extend(
                     length
                         .windows_over(pane)
@@ -274,7 +275,7 @@ impl Windows {
                     Some(index) => index,
                     None => self.panes.insert_full(key, Pane::default()).0,
                 };
-                group.push(index as u32);
+                group.push(u32::try_from(index).unwrap_or(u32::MAX));
             }
         }
         group

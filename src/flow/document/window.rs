@@ -56,7 +56,8 @@ impl WindowIdentity<'_> {
     /// Writes `"rate":{"predictions_per_second":…},` over the window's whole length, or nothing for no time at all.
     pub fn write_rate(&self, predictions: u64, out: &mut Vec<u8>) {
         // A cumulative window reaches from its earliest prediction to its latest.
-        let milliseconds = self.time().since(self.from).max(if self.length == Length::Cumulative { 0 } else { self.until.since(self.from) });
+        let until = if self.length == Length::Cumulative { self.time() } else { self.until };
+        let milliseconds = until.since(self.from);
         if milliseconds > 0 {
             out.extend_from_slice(b"\"rate\":{\"predictions_per_second\":");
             write_number(predictions as f64 * 1_000.0 / milliseconds as f64, out);

@@ -89,7 +89,7 @@ impl Press<'_> {
     /// Compares one pair of versions in windows of ascending starts, and publishes them.
     fn compare(&mut self, couples: &[Couple]) {
         let mut families: BTreeMap<Timestamp, Family> = BTreeMap::new();
-        for slice in 0..self.tables.slices.len() as u32 {
+        for slice in 0..self.tables.slices.count() {
             self.compare_slice(couples, slice, &mut families);
         }
         for couple in couples {

@@ -278,6 +278,9 @@ fn tell(steps: &[Step]) -> Index {
 }
 
 proptest! {
+    // A story is long: 64 of them, and as many more as PROPTEST_CASES asks for.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+
     #[test]
     fn windows_equal_a_count_of_the_final_truth(steps in prop::collection::vec(step(), 1..60)) {
         let (index, facts) = (tell(&steps), facts(&steps));

@@ -124,6 +124,12 @@ impl Versions {
         })
     }
 
+    /// How many pairs and comparisons may still change.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.pairs.len() + self.compared.len()
+    }
+
     /// Forgets what belongs to windows that are final.
     pub(super) fn close(&mut self, windows: &Windows) {
         self.pairs.retain(|key, _| key.sides().iter().all(|side| windows.has_pane(side)));

@@ -26,22 +26,22 @@ impl Windows {
         }
         // Windows that share no pane are summed apart: between them may lie a year.
         for run in keys.chunk_by(|one, next| next.start.since(one.start) < panes * every) {
-            self.fold_run(run, panes as usize, every, merge, &mut each);
+            self.fold_run(run, (count(panes), every), merge, &mut each);
         }
     }
 
     fn fold_run(
         &self,
         keys: &[WindowKey],
-        panes: usize,
-        every: i64,
+        (panes, every): (usize, i64),
         merge: Merge,
         each: &mut impl FnMut(&WindowKey, &Tally, Option<Span>),
     ) {
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return };
-        let place_of = |key: &WindowKey| (key.start.since(first.start) / every) as usize;
-        let row: Vec<Option<&Pane>> = (0..place_of(last) + panes)
-            .map(|place| self.panes.get(&WindowKey { start: first.start.plus(place as i64 * every), ..*first }))
+        let place_of = |key: &WindowKey| count(key.start.since(first.start) / every);
+        let row: Vec<Option<&Pane>> = std::iter::successors(Some(first.start), |start| Some(start.plus(every)))
+            .take(place_of(last) + panes)
+            .map(|start| self.panes.get(&WindowKey { start, ..*first }))
             .collect();
         let late = late_labels(&row, panes);
         let mut keys = keys.iter().peekable();
@@ -66,6 +66,11 @@ impl Windows {
             }
         }
     }
+}
+
+/// Panes between two times in order.
+fn count(panes: i64) -> usize {
+    usize::try_from(panes).unwrap_or(0)
 }
 
 /// Sums from each pane to the end of the block; the whole block's last.

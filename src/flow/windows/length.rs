@@ -36,7 +36,7 @@ impl Length {
     pub const HOPPING_MAX: i64 = 31 * Self::DAY;
 
     /// Windows an event may fall into: each is a document that is written again whenever the event's label changes.
-    pub const PANES_MAX: i64 = 288;
+    pub const PANES_MAX: u16 = 288;
 
     /// The first millisecond of the pane that holds `time`: of a hopping window's part, else of the window itself.
     pub const fn start(self, time: Timestamp) -> Timestamp {
