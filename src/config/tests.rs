@@ -244,7 +244,7 @@ fn every_key_is_read() {
     let http = &config.receivers[0];
     assert_eq!(
         (
-            http.token.as_deref(),
+            http.token.as_ref().map(|token| token.0.as_str()),
             http.body_bytes_max,
             http.journal_bytes_max
         ),
