@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::edge::{checkpoint, dead_letters, elastic, journal, receive, sample, ship, tail, write};
+use crate::edge::{checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write};
 use crate::flow::engine::{Checkpoint, Engine, Intake, ResumeError};
 use crate::flow::event::SourceKey;
 
@@ -132,22 +132,21 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
     tokio::pin!(stop);
 
     info!(pipeline = %pipeline, once = options.once, "pipeline is running");
-    let early = tokio::select! {
-        ended = &mut shipping => Some(ended),
-        result = sources.ended() => { result?; None }
-        () = &mut stop => { info!(pipeline = %pipeline, "stopping"); None }
+    let (early, failure) = tokio::select! {
+        ended = &mut shipping => (Some(ended), None),
+        failure = sources.ended(options.once) => (None, failure),
+        () = &mut stop => { info!(pipeline = %pipeline, "stopping"); (None, None) }
     };
-    // A receiver that was told to stop still answers what it has taken; nothing may be lost, so nothing is aborted here.
+    // Whatever happened, the way out is the same: what was read is shipped, and only then is a failure told.
     stopping.send_replace(true);
     sources.tail.stop();
     let ending = match early {
         Some(ended) => ended?,
         None if options.once => shipping.await?,
         None => {
-            let grace = options.grace;
             tokio::select! {
                 ended = &mut shipping => ended?,
-                () = tokio::time::sleep(grace) => {
+                () = tokio::time::sleep(options.grace) => {
                     if grace_over.send(()).is_err() {
                         warn!("shipping ended with the grace");
                     }
@@ -157,13 +156,13 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
         }
     };
     let engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
-    sources.join(options.grace).await?;
+    let failure = failure.or(sources.join(options.grace).await);
     report(&pipeline, &engine, &progress);
     if let ship::Ending::Deadline { left } = ending {
         // Nothing is lost or wrong: ids are deterministic, and the checkpoint is behind what was acknowledged.
         warn!(%pipeline, documents = left, grace = ?options.grace, "stopped before all was acknowledged, the next start sends the rest again");
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// What came in and what became of it: the equation of conservation, in one line.
@@ -221,6 +220,7 @@ impl Opened {
             engine.agent.id = agent_id(&engine.agent.name, checkpoints.folder());
         }
         engine.expires = !options.once;
+        let index_prefix = engine.index_prefix.clone();
         let pipeline: Arc<str> = engine.pipeline.as_str().into();
         let heads = checkpoint.as_ref().map(|checkpoint| checkpoint.heads.clone()).unwrap_or_default();
         let engine = match &checkpoint {
@@ -232,7 +232,7 @@ impl Opened {
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
         let (elastic, ship) = match elasticsearch {
-            Some((settings, ship)) => (Some(connect(&settings, options.once).await?), ship),
+            Some((settings, ship)) => (Some(connect(&settings, &index_prefix, options.once).await?), ship),
             None => (None, ship::Settings::default()),
         };
         let outlets = ship::Outlets {
@@ -259,10 +259,16 @@ impl Opened {
 
 /// A client that has seen the cluster. Under `--once` a cluster that refuses us ends the run; otherwise shipping
 /// retries until it is mended, and inputs are read meanwhile.
-async fn connect(settings: &elastic::Settings, once: bool) -> Result<elastic::Elastic, Error> {
+async fn connect(settings: &elastic::Settings, index_prefix: &str, once: bool) -> Result<elastic::Elastic, Error> {
     let client = elastic::Elastic::open(settings)?;
     match client.probe().await {
-        Ok(cluster) => info!(name = %cluster.name, version = ?cluster.version, flavour = %cluster.flavour, "elasticsearch answers"),
+        Ok(cluster) => {
+            let version = cluster.version.as_deref().unwrap_or("hidden from this user");
+            info!(name = %cluster.name, version, flavour = %cluster.flavour, "elasticsearch answers");
+            if setup::is_installed(&client, index_prefix).await == Some(false) {
+                warn!(index_prefix, "the index templates are missing, so elasticsearch guesses field types: run `modelbeat setup` with this pipeline file, best before the first document");
+            }
+        }
         Err(error) if once => return Err(error.into()),
         Err(error) => warn!(%error, "elasticsearch does not answer yet, shipping goes on trying"),
     }
@@ -321,31 +327,29 @@ impl Sources {
         Ok(())
     }
 
-    /// Ends when a source failed, or when all have come to their end (which only `--once` has).
-    async fn ended(&mut self) -> Result<(), Error> {
+    /// Ends with the first failure, or when all have come to their end; under `once` only then, for one unreadable file
+    /// must not keep the others from being read.
+    async fn ended(&mut self, once: bool) -> Option<Error> {
+        let mut failure = None;
         loop {
-            tokio::select! {
-                Some(ended) = self.receivers.join_next() => ended.map_err(|_| Error::Broken("the receiver"))??,
-                ended = self.tasks.join_next() => match ended {
-                    Some(ended) => ended.map_err(|_| Error::Broken("a source"))??,
-                    None if self.receivers.is_empty() => return Ok(()),
-                    None => std::future::pending().await,
-                }
+            let ended = tokio::select! {
+                Some(ended) = self.receivers.join_next() => flatten(ended, "the receiver"),
+                Some(ended) = self.tasks.join_next() => flatten(ended, "a source"),
+                else => return failure,
+            };
+            failure = failure.or(ended.err());
+            if failure.is_some() && !once {
+                return failure;
             }
         }
     }
 
-    /// Waits for what was told to stop.
-    async fn join(&mut self, grace: Duration) -> Result<(), Error> {
-        let all = async {
-            while let Some(ended) = self.receivers.join_next().await {
-                ended.map_err(|_| Error::Broken("the receiver"))??;
-            }
-            while let Some(ended) = self.tasks.join_next().await {
-                ended.map_err(|_| Error::Broken("a source"))??;
-            }
-            Ok(())
-        };
-        tokio::time::timeout(grace, all).await.unwrap_or(Ok(()))
+    /// Waits for what was told to stop; says what failed meanwhile.
+    async fn join(&mut self, grace: Duration) -> Option<Error> {
+        tokio::time::timeout(grace, self.ended(true)).await.ok().flatten()
     }
+}
+
+fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>, what: &'static str) -> Result<(), Error> {
+    ended.unwrap_or(Err(Error::Broken(what)))
 }

@@ -153,10 +153,16 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         .and_then(Item::section)
         .map(quality::join)
         .unwrap_or_default();
-    let slice_values_max = file
+    let sliced = mapping
+        .as_ref()
+        .and_then(|(mapping, _)| mapping.as_ref()?.prediction.as_ref());
+    let slice_names = sliced.map(|prediction| prediction.slices.as_slice());
+    let slices = file
         .get("slices")
         .and_then(Item::section)
-        .map_or(quality::SLICE_VALUES, quality::slices);
+        .map_or_else(quality::Slices::default, |section| {
+            quality::slices(section, slice_names)
+        });
     let publish_every_ms = file
         .get("publish_every")
         .and_then(|item| item.duration(Duration::from_secs(1)..=Duration::from_hours(1)))
@@ -199,7 +205,8 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
             task: task?,
             windows: windows?,
             join,
-            slice_values_max,
+            slice_values_max: slices.max_values,
+            slice_crosses: slices.crosses,
             keep_record,
             publish_every_ms,
             min_support,

@@ -22,6 +22,12 @@ pub(super) const MIN_SUPPORT: u64 = 30;
 /// Each length is a whole set of windows for each model and slice.
 const WINDOWS_MAX: usize = 8;
 
+/// Each cross has up to `max_values` slices of its own.
+const CROSSES_MAX: usize = 16;
+
+/// More parts leave next to nothing in each slice.
+const CROSS_PARTS_MAX: usize = 4;
+
 /// A confusion matrix has this many squared cells.
 const CLASSES_MAX: usize = 1_000;
 
@@ -148,9 +154,12 @@ pub(super) fn default_windows() -> Vec<Length> {
 pub(super) fn windows(item: Item<'_>) -> Option<Vec<Length>> {
     let mut windows = Vec::new();
     for item in item.list(WINDOWS_MAX)? {
-        let Some(length) = item.clone().parse("a window length", values::window) else {
-            continue;
+        let length = if item.is_map() {
+            item.clone().section().and_then(hopping)
+        } else {
+            item.clone().parse("a window length", values::window)
         };
+        let Some(length) = length else { continue };
         if windows.contains(&length) {
             item.fault(
                 format!("a window of {} is here twice", item.shown()),
@@ -160,6 +169,47 @@ pub(super) fn windows(item: Item<'_>) -> Option<Vec<Length>> {
         windows.push(length);
     }
     Some(windows)
+}
+
+/// `{length: 1h, every: 5m}`
+fn hopping(mut section: Section<'_>) -> Option<Length> {
+    let longest = Duration::from_millis(Length::HOPPING_MAX.unsigned_abs());
+    let length_item = section.require("length");
+    let every_item = section.require("every");
+    let read = |item: &Option<Item<'_>>, longest| {
+        let item = item.clone()?;
+        item.duration(Duration::from_secs(10)..=longest)
+            .map(milliseconds)
+    };
+    let length = read(&length_item, longest);
+    let every = read(&every_item, Duration::from_hours(24));
+    section.finish();
+    let (length, every, item) = (length?, every?, every_item?);
+    if Length::DAY % every != 0 {
+        item.fault(
+            format!("{} does not divide a day", item.shown()),
+            "windows start where a day starts: write a day's even part, such as 1m, 15m or 1h",
+        );
+    } else if length % every != 0 {
+        item.fault(
+            format!("{} does not divide `length`", item.shown()),
+            "a window is made of whole steps: write an even part of `length`",
+        );
+    } else if length == every {
+        item.fault(
+            "windows that start where the last one ends are tumbling windows",
+            "write the length alone, such as `1h`; or an `every` shorter than it",
+        );
+    } else if length / every > i64::from(Length::PANES_MAX) {
+        item.fault(
+            format!("each event would fall into {} windows", length / every),
+            format!(
+                "each is a document that is written again for every late label: at most {}",
+                Length::PANES_MAX
+            ),
+        );
+    }
+    Some(Length::Hopping { length, every })
 }
 
 pub(super) fn join(mut section: Section<'_>) -> join::Settings {
@@ -190,14 +240,85 @@ pub(super) fn join(mut section: Section<'_>) -> join::Settings {
     settings
 }
 
-pub(super) fn slices(mut section: Section<'_>) -> usize {
+/// `slices:`
+pub(super) struct Slices {
+    pub(super) max_values: usize,
+    pub(super) crosses: Vec<Vec<String>>,
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Self {
+            max_values: SLICE_VALUES,
+            crosses: Vec::new(),
+        }
+    }
+}
+
+/// `named`: the mapping's slices; `None` where the mapping is at fault itself.
+pub(super) fn slices(mut section: Section<'_>, named: Option<&[(String, String)]>) -> Slices {
+    let default = Slices::default();
     let max_values = section
         .get("max_values")
-        .and_then(|item| item.integer(1..=100_000));
+        .and_then(|item| item.integer(1..=100_000))
+        .and_then(|values| usize::try_from(values).ok());
+    let crosses = section
+        .get("cross")
+        .and_then(|item| item.list(CROSSES_MAX))
+        .map(|items| {
+            let mut crosses: Vec<Vec<String>> = Vec::new();
+            for item in items {
+                let Some(cross) = cross(&item, named) else {
+                    continue;
+                };
+                let same = |known: &Vec<String>| {
+                    known.len() == cross.len() && cross.iter().all(|name| known.contains(name))
+                };
+                if crosses.iter().any(same) {
+                    item.fault("the same cross is here twice", "keep one of them");
+                }
+                crosses.push(cross);
+            }
+            crosses
+        });
     section.finish();
-    max_values
-        .and_then(|values| usize::try_from(values).ok())
-        .unwrap_or(SLICE_VALUES)
+    Slices {
+        max_values: max_values.unwrap_or(default.max_values),
+        crosses: crosses.unwrap_or_default(),
+    }
+}
+
+/// Names of slices that the mapping has.
+fn cross(item: &Item<'_>, named: Option<&[(String, String)]>) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for part in item.clone().list(CROSS_PARTS_MAX)? {
+        let name = part.clone().text()?;
+        let known: Vec<&str> = named
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if named.is_some() && !known.contains(&name.as_str()) {
+            let help = values::did_you_mean(&name, &known);
+            part.fault(
+                format!("{} is not among `mapping.prediction.slices`", part.shown()),
+                help.unwrap_or_else(|| "add it there, or leave it out here".into()),
+            );
+        } else if names.contains(&name) {
+            part.fault(
+                format!("{} is here twice", part.shown()),
+                "name each slice once",
+            );
+        }
+        names.push(name);
+    }
+    if names.len() < 2 {
+        item.fault(
+            "a cross of one slice is the slice itself",
+            "name two to four slices, such as [country, device]",
+        );
+    }
+    Some(names)
 }
 
 pub(super) fn min_support(mut section: Section<'_>) -> u64 {

@@ -244,7 +244,7 @@ fn every_key_is_read() {
     let http = &config.receivers[0];
     assert_eq!(
         (
-            http.token.as_deref(),
+            http.token.as_ref().map(|token| token.0.as_str()),
             http.body_bytes_max,
             http.journal_bytes_max
         ),
@@ -280,7 +280,18 @@ fn every_key_is_read() {
             classes: vec!["0".into(), "1".into()]
         }
     );
-    assert_eq!(engine.windows, [Length::Fixed(10_000), Length::Month]);
+    let week = Length::Hopping {
+        length: 7 * Length::DAY,
+        every: Length::DAY,
+    };
+    let windows = [
+        Length::Fixed(10_000),
+        Length::Month,
+        week,
+        Length::Cumulative,
+    ];
+    assert_eq!(engine.windows, windows);
+    assert_eq!(engine.slice_crosses, [["country", "plan"]]);
     let join = engine.join;
     assert_eq!(
         (join.label_horizon_ms, join.early_label_ttl_ms, join.hold_ms),

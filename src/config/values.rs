@@ -71,12 +71,15 @@ pub(super) fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, Comp
     within(value, range, f64::to_string)
 }
 
-/// `1m`, `1h`, `1d`, `1mo`: windows start where a day starts, so a day must be a whole number of them.
+/// `1m`, `1h`, `1d`, `1mo`, `cumulative`: windows start where a day starts, so a day must be a whole number of them.
 pub(super) fn window(text: &str) -> Result<Length, Complaint> {
     let help =
-        "write 10s to 1d, a day's even part, such as 1m, 15m, 1h or 1d; or 1mo for calendar months";
+        "write 10s to 1d, a day's even part, such as 1m, 15m, 1h or 1d; 1mo for calendar months; or cumulative";
     if text == "1mo" {
         return Ok(Length::Month);
+    }
+    if text == "cumulative" {
+        return Ok(Length::Cumulative);
     }
     let length =
         milliseconds(text).ok_or_else(|| Complaint::new("is not a window length", help))?;
@@ -275,6 +278,7 @@ mod tests {
         assert_eq!(window("1d"), Ok(Length::Fixed(86_400_000)));
         assert_eq!(window("24h"), Ok(Length::Fixed(86_400_000)));
         assert_eq!(window("1mo"), Ok(Length::Month));
+        assert_eq!(window("cumulative"), Ok(Length::Cumulative));
         for (text, what) in [
             ("7m", "does not divide a day"),
             ("9s", "is no possible window length"),

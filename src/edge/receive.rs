@@ -40,13 +40,23 @@ pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
     /// Bearer token; `None` only on a loopback address.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<Tls>,
     /// Largest body, before and after decompression. Default 16 MiB.
     pub body_bytes_max: usize,
     /// Bytes of journal kept for what the engine has not checkpointed; beyond, 429. Default 1 GiB.
     pub journal_bytes_max: u64,
+}
+
+/// A bearer token; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Token(…)")
+    }
 }
 
 /// `tls:`

@@ -70,6 +70,17 @@ pub async fn run(elastic: &Elastic, prefix: &str) -> Result<Report, Error> {
     Ok(report)
 }
 
+/// Whether the templates for `prefix` are there, of whatever version; `None` where we may not see or got no answer.
+pub async fn is_installed(elastic: &Elastic, prefix: &str) -> Option<bool> {
+    let path = format!("/_index_template/{prefix}-predictions");
+    let reply = elastic.request(Method::Get, &path, None).await.ok()?;
+    match reply.status {
+        200 => Some(true),
+        404 => Some(false),
+        _ => None,
+    }
+}
+
 /// Settings and fields that all indices share.
 const COMMON: &str = include_str!("../../kibana/templates/common.json");
 
@@ -197,5 +208,7 @@ fn rendered(template: &str, prefix: &str) -> Value {
     serde_json::from_str(&template.replace("{prefix}", prefix)).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod fields;
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,14 @@
 //! Invariant: what comes out depends on the records, their order within a source and `now`; replaying the records
 //! since a checkpoint gives the same document ids and the same counts.
 
+mod comparisons;
 mod events;
 mod held;
 mod publish;
 mod settings;
 mod state;
 mod totals;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,6 +73,7 @@ struct State {
     held: held::Held,
     history: History,
     hosts: publish::HostWindows,
+    versions: versions::Versions,
 }
 
 impl Engine {
@@ -95,12 +98,13 @@ impl Engine {
         let state = State {
             heads: BTreeMap::new(),
             sources: BTreeMap::new(),
-            tables: state::Tables::new(&settings.task, &compiled.slice_names),
+            tables: state::Tables::new(&settings, &compiled.slice_names),
             join: Join::default(),
             windows: Windows::new(&settings.windows),
             held: held::Held::default(),
             history: History::default(),
             hosts: publish::HostWindows::default(),
+            versions: versions::Versions::default(),
         };
         let totals = Totals::new(settings.inputs.len());
         Ok(Self { settings, compiled, state, publish_at: None, totals })

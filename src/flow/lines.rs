@@ -8,8 +8,12 @@
 //! copied (only the unfinished record behind it is); memory is at most one record of the permitted length plus what
 //! the caller appends between two calls of [`Splitter::take`]. Absent: any idea of files, encodings or JSON.
 
+mod pool;
+
 use bytes::Bytes;
 use memchr::{memchr, memchr2, memrchr};
+
+pub use pool::Pool;
 
 use crate::flow::event::Fault;
 
@@ -57,6 +61,7 @@ pub struct Splitter {
     /// Offset of `buffer[0]` in the source: a record starts there, unless `overlong`.
     base: u64,
     scan: Scan,
+    pool: Pool,
     /// The over-long record that is being skipped; its `length` counts what has been skipped.
     overlong: Option<Fault>,
 }
@@ -71,14 +76,32 @@ impl Splitter {
             buffer: Vec::new(),
             base: offset,
             scan: Scan::default(),
+            pool: Pool::default(),
             overlong: None,
         }
     }
 
-    /// Where the caller appends the source's next bytes: the vector has room for `bytes` more.
-    /// It must only be appended to.
+    /// The same, with buffers shared with the other splitters of this pool.
+    #[must_use]
+    pub fn with_pool(self, pool: &Pool) -> Self {
+        Self {
+            pool: pool.clone(),
+            ..self
+        }
+    }
+
+    /// Where the caller appends the source's next bytes: the vector has room for `bytes` more, or, where a used buffer
+    /// can be had, for half as many at least. It must only be appended to.
     pub fn space(&mut self, bytes: usize) -> &mut Vec<u8> {
-        self.buffer.reserve(bytes);
+        let needed = self.buffer.len() + bytes.div_ceil(2);
+        if self.buffer.capacity() < needed {
+            if let Some(mut used) = self.pool.take(needed) {
+                used.extend_from_slice(&self.buffer);
+                self.buffer = used;
+            } else {
+                self.buffer.reserve(bytes);
+            }
+        }
         &mut self.buffer
     }
 
@@ -129,6 +152,11 @@ impl Splitter {
         self.base + self.buffer.len() as u64
     }
 
+    /// What is there of the next record; empty while an over-long one is skipped.
+    pub fn unfinished(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Length of the whole records at the front of the buffer, and whether an over-long one follows them.
     fn whole(&mut self) -> (usize, bool) {
         let mut start = 0;
@@ -164,7 +192,7 @@ impl Splitter {
         let rest = self.buffer.split_off(length);
         let run = Run {
             base: self.base,
-            bytes: Bytes::from(std::mem::replace(&mut self.buffer, rest)),
+            bytes: self.pool.lend(std::mem::replace(&mut self.buffer, rest)),
             faults: Vec::new(),
         };
         self.base += length as u64;

@@ -1,12 +1,18 @@
 //! Event-time windows and the tally of each.
 //!
-//! A prediction belongs to the windows of its own event time, never of its label's. A window whose labels can no
-//! longer change is final: its tally is dropped, and its place remembered so that a straggler cannot overwrite what
-//! was published.
+//! A prediction belongs to the windows of its own event time, never of its label's. It counts once a length and slice:
+//! in the [`Pane`] of its time. A tumbling window is one pane; hopping windows are summed from their panes when they are
+//! published ([`Windows::fold`]); a cumulative window is one pane without end.
+//!
+//! A window whose labels can no longer change is final, in all its slices at once. A pane is dropped when all windows
+//! over it are final, and their places are remembered so that a straggler cannot overwrite what was published.
 
+mod finals;
+mod fold;
 mod length;
+mod pane;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use indexmap::IndexMap;
@@ -14,41 +20,33 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::flow::event::Timestamp;
-use crate::flow::quality::Tally;
 use crate::flow::slices::ALL;
 
+use finals::Finals;
+pub use fold::Merge;
 pub use length::Length;
+pub use pane::{Judged, Pane, Span};
 
-/// Groups of windows remembered between events; beyond it the memory is emptied, which costs a few look-ups.
+/// Groups of panes remembered between events; beyond it the memory is emptied, which costs a few look-ups.
 const GROUPS_MAX: usize = 8_192;
 
-/// What a window is about.
+/// What a window, or a pane, is about. In order, the windows of one length, series and slice follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WindowKey {
     /// Its length.
     pub length: Length,
-    /// Its first millisecond.
-    pub start: Timestamp,
     /// Model and version.
     pub series: u32,
     /// The slice.
     pub slice: u32,
+    /// Its first millisecond; 0 if it is cumulative.
+    pub start: Timestamp,
 }
 
-/// One window's counts and the history of its publication.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Window {
-    /// The counts.
-    pub tally: Tally,
-    /// When the last prediction for it came in: its labels may change for a horizon from here.
-    pub last_arrival: Timestamp,
-    /// It changed since it was last published.
-    pub dirty: bool,
-}
-
-impl Window {
-    fn is_settled(&self, key: &WindowKey, now: Timestamp, horizon_ms: i64) -> bool {
-        key.length.end(key.start) <= now && self.last_arrival.plus(horizon_ms) <= now
+impl WindowKey {
+    /// True if the two differ at most in their start.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (self.length, self.series, self.slice) == (other.length, other.series, other.slice)
     }
 }
 
@@ -65,9 +63,9 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Windows {
     lengths: Vec<Length>,
-    /// Greatest common divisor of the lengths: events in the same stretch of it share all their windows.
+    /// Greatest common divisor of the panes: events in the same stretch of it share all their panes.
     stretch_ms: i64,
-    windows: IndexMap<WindowKey, Window, DefaultHashBuilder>,
+    panes: IndexMap<WindowKey, Pane, DefaultHashBuilder>,
     dirty: Vec<u32>,
     groups: HashMap<(Place, i64), SmallVec<[u32; 8]>, DefaultHashBuilder>,
     finals: Finals,
@@ -76,25 +74,21 @@ pub struct Windows {
 /// What a checkpoint holds of the windows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowsState {
-    windows: Vec<(WindowKey, Window)>,
+    panes: Vec<(WindowKey, Pane)>,
     finals: Finals,
 }
-
-/// Stretches of final windows: (series, slice, length) → [start of the first, end of the last).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Finals(BTreeMap<(u32, u32, Length), BTreeMap<Timestamp, Timestamp>>);
 
 impl Windows {
     /// Windows of these lengths, none open yet.
     pub fn new(lengths: &[Length]) -> Self {
         let stretch_ms = lengths.iter().fold(Length::DAY, |divisor, length| match length {
-            Length::Fixed(milliseconds) => greatest_common_divisor(divisor, *milliseconds),
-            Length::Month => divisor,
+            Length::Fixed(pane) | Length::Hopping { every: pane, .. } => greatest_common_divisor(divisor, *pane),
+            Length::Month | Length::Cumulative => divisor,
         });
         Self {
             lengths: lengths.to_vec(),
             stretch_ms: stretch_ms.max(1),
-            windows: IndexMap::default(),
+            panes: IndexMap::default(),
             dirty: Vec::new(),
             groups: HashMap::default(),
             finals: Finals::default(),
@@ -104,8 +98,8 @@ impl Windows {
     /// Windows as they were at a checkpoint.
     pub fn resume(lengths: &[Length], state: WindowsState) -> Self {
         let mut windows = Self::new(lengths);
-        windows.windows = state.windows.into_iter().collect();
-        windows.dirty = (0_u32..).zip(windows.windows.values()).filter(|(_, window)| window.dirty).map(|(index, _)| index).collect();
+        windows.panes = state.panes.into_iter().collect();
+        windows.dirty = (0_u32..).zip(windows.panes.values()).filter(|(_, pane)| pane.dirty).map(|(index, _)| index).collect();
         windows.finals = state.finals;
         windows
     }
@@ -113,30 +107,36 @@ impl Windows {
     /// What a checkpoint must hold.
     pub fn state(&self) -> WindowsState {
         WindowsState {
-            windows: self.windows.iter().map(|(key, window)| (*key, window.clone())).collect(),
+            panes: self.panes.iter().map(|(key, pane)| (*key, pane.clone())).collect(),
             finals: self.finals.clone(),
         }
     }
 
-    /// How many windows may still change.
+    /// The lengths that events count in.
+    pub fn lengths(&self) -> &[Length] {
+        &self.lengths
+    }
+
+    /// How many panes may still change.
     pub fn len(&self) -> usize {
-        self.windows.len()
+        self.panes.len()
     }
 
     /// True before the first event.
     pub fn is_empty(&self) -> bool {
-        self.windows.is_empty()
+        self.panes.is_empty()
     }
 
-    /// Calls `change` with the tally of every window that an event at `time` counts in: of each length, the whole and
-    /// each of its slices. Returns how many windows it is too old for: they are final.
+    /// Calls `change` with every pane that an event at `time` counts in: of each length, the whole and each of its
+    /// slices. `arrived` is set for a prediction that came in now. Returns how many panes it is too old for: all
+    /// windows over them are final.
     pub fn change(
         &mut self,
         place: Place,
         slices: &[u32],
         time: Timestamp,
         arrived: Option<Timestamp>,
-        mut change: impl FnMut(&mut Tally, WindowKey),
+        mut change: impl FnMut(&mut Pane, WindowKey),
     ) -> usize {
         let stretch = time.0.div_euclid(self.stretch_ms);
         if !self.groups.contains_key(&(place, stretch)) {
@@ -148,13 +148,13 @@ impl Windows {
         }
         let Some(group) = self.groups.get(&(place, stretch)) else { return 0 };
         for &index in group {
-            if let Some((key, window)) = self.windows.get_index_mut(index as usize) {
-                change(&mut window.tally, *key);
+            if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
+                change(pane, *key);
                 if let Some(arrived) = arrived {
-                    window.last_arrival = window.last_arrival.max(arrived);
+                    pane.arrive(time, arrived);
                 }
-                if !window.dirty {
-                    window.dirty = true;
+                if !pane.dirty {
+                    pane.dirty = true;
                     self.dirty.push(index);
                 }
             }
@@ -166,12 +166,14 @@ impl Windows {
     pub fn take_dirty(&mut self) -> Vec<WindowKey> {
         let mut keys = Vec::with_capacity(self.dirty.len());
         for index in std::mem::take(&mut self.dirty) {
-            if let Some((key, window)) = self.windows.get_index_mut(index as usize) {
-                window.dirty = false;
-                keys.push(*key);
+            if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
+                pane.dirty = false;
+                let windows = key.length.windows_over(key.start).map(|start| WindowKey { start, ..*key });
+                keys.extend(windows.filter(|window| !self.finals.contains(window.series, window.length, window.start)));
             }
         }
         keys.sort_unstable();
+        keys.dedup();
         keys
     }
 
@@ -180,74 +182,103 @@ impl Windows {
         !self.dirty.is_empty()
     }
 
-    /// A window that may still change.
-    pub fn get(&self, key: &WindowKey) -> Option<&Window> {
-        self.windows.get(key)
+    /// True if the pane may still change.
+    pub fn has_pane(&self, key: &WindowKey) -> bool {
+        self.panes.contains_key(key)
     }
 
-    /// The windows that no label can change any more, in the order of their keys.
+    /// True if the window holds something and may still change.
+    pub fn has(&self, key: &WindowKey) -> bool {
+        !self.finals.contains(key.series, key.length, key.start)
+            && key.length.panes_of(key.start).any(|start| self.has_pane(&WindowKey { start, ..*key }))
+    }
+
+    /// The windows that no label can change any more, in the order of their keys: they have ended, and the horizon of
+    /// the last prediction in them is over. The slices of a window follow the whole, which holds their predictions.
     pub fn settled(&self, now: Timestamp, horizon_ms: i64) -> Vec<WindowKey> {
-        let mut keys: Vec<_> = self.windows.iter().filter(|(key, window)| window.is_settled(key, now, horizon_ms)).map(|(key, _)| *key).collect();
+        let settled = self.settled_wholes(now, horizon_ms);
+        if settled.is_empty() {
+            return Vec::new();
+        }
+        let windows = self.panes.keys().flat_map(|key| key.length.windows_over(key.start).map(|start| WindowKey { start, ..*key }));
+        let mut keys: Vec<_> = windows.filter(|key| settled.contains(&(key.length, key.series, key.start))).collect();
         keys.sort_unstable();
+        keys.dedup();
         keys
     }
 
-    /// Drops the settled windows. Call it with nothing dirty.
-    pub fn close(&mut self, now: Timestamp, horizon_ms: i64) {
-        debug_assert!(self.dirty.is_empty(), "an index in `dirty` would point elsewhere after a removal");
-        let before = self.windows.len();
-        let finals = &mut self.finals;
-        self.windows.retain(|key, window| {
-            let settled = window.is_settled(key, now, horizon_ms);
-            if settled {
-                finals.insert(*key);
+    /// (length, series, start) of what [`settled`](Self::settled) returns.
+    fn settled_wholes(&self, now: Timestamp, horizon_ms: i64) -> BTreeSet<(Length, u32, Timestamp)> {
+        let is_over = |pane: &Pane| pane.last_arrival.plus(horizon_ms) <= now;
+        let mut settled = BTreeSet::new();
+        // Hopping windows wait for each of their panes: (length, series) → start → its horizon is over.
+        let mut hopping: BTreeMap<(Length, u32), BTreeMap<Timestamp, bool>> = BTreeMap::new();
+        for (key, pane) in self.panes.iter().filter(|(key, _)| key.slice == ALL) {
+            if matches!(key.length, Length::Hopping { .. }) {
+                hopping.entry((key.length, key.series)).or_default().insert(key.start, is_over(pane));
+            } else if key.length.end(key.start) <= now && is_over(pane) {
+                settled.insert((key.length, key.series, key.start));
             }
-            !settled
-        });
-        if self.windows.len() < before {
-            self.groups.clear();
         }
+        let most = usize::from(Length::PANES_MAX);
+        for ((length, series), panes) in hopping {
+            for (&pane, _) in panes.iter().filter(|(_, over)| **over) {
+                let waits = |(_, over): (&Timestamp, &bool)| !over;
+                // The nearest panes on both sides that may still change: windows over them are not settled.
+                let before = panes.range(..pane).rev().take(most).find(|pane| waits(*pane)).map(|(start, _)| *start);
+                let after = panes.range(pane..).take(most).find(|pane| waits(*pane)).map(|(start, _)| *start);
+                settled.extend(
+                    length
+                        .windows_over(pane)
+                        .filter(|start| {
+                            let end = length.end(*start);
+                            end <= now && before.is_none_or(|before| before < *start) && after.is_none_or(|after| end <= after)
+                        })
+                        .filter(|start| !self.finals.contains(series, length, *start))
+                        .map(|start| (length, series, start)),
+                );
+            }
+        }
+        settled
     }
 
-    /// The windows of an event, made if missing; final ones are left out.
+    /// Makes settled windows final and drops the panes that no other window needs. Call it with nothing dirty. Returns
+    /// true if panes were dropped.
+    pub fn close(&mut self, settled: &[WindowKey]) -> bool {
+        debug_assert!(self.dirty.is_empty(), "an index in `dirty` would point elsewhere after a removal");
+        if settled.is_empty() {
+            return false;
+        }
+        for key in settled.iter().filter(|key| key.slice == ALL) {
+            self.finals.insert(key.series, key.length, key.start);
+        }
+        let (before, finals) = (self.panes.len(), &self.finals);
+        self.panes.retain(|key, _| !finals.contains_all_over(key.series, key.length, key.start));
+        if self.panes.len() == before {
+            return false;
+        }
+        self.groups.clear();
+        true
+    }
+
+    /// The panes of an event, made if missing; those under final windows only are left out.
     fn group(&mut self, place: Place, slices: &[u32], time: Timestamp) -> SmallVec<[u32; 8]> {
         let mut group = SmallVec::new();
         for &length in &self.lengths {
             let start = length.start(time);
+            if self.finals.contains_all_over(place.series, length, start) {
+                continue;
+            }
             for slice in std::iter::once(ALL).chain(slices.iter().copied()) {
-                let key = WindowKey { length, start, series: place.series, slice };
-                let index = match self.windows.get_index_of(&key) {
+                let key = WindowKey { length, series: place.series, slice, start };
+                let index = match self.panes.get_index_of(&key) {
                     Some(index) => index,
-                    None if self.finals.contains(key) => continue,
-                    None => self.windows.insert_full(key, Window::default()).0,
+                    None => self.panes.insert_full(key, Pane::default()).0,
                 };
-                group.push(index as u32);
+                group.push(u32::try_from(index).unwrap_or(u32::MAX));
             }
         }
         group
-    }
-}
-
-impl Finals {
-    fn contains(&self, key: WindowKey) -> bool {
-        let stretches = self.0.get(&(key.series, key.slice, key.length));
-        stretches.and_then(|stretches| stretches.range(..=key.start).next_back()).is_some_and(|(_, end)| key.start < *end)
-    }
-
-    /// Adds a window; neighbours grow together, so that a year of minutes without gaps is one entry.
-    fn insert(&mut self, key: WindowKey) {
-        let stretches = self.0.entry((key.series, key.slice, key.length)).or_default();
-        let (mut start, mut end) = (key.start, key.length.end(key.start));
-        if let Some((&before, &until)) = stretches.range(..=start).next_back()
-            && until >= start
-        {
-            start = before;
-            end = end.max(until);
-        }
-        if let Some(until) = stretches.remove(&end) {
-            end = until;
-        }
-        stretches.insert(start, end);
     }
 }
 
@@ -259,57 +290,4 @@ const fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MINUTE: i64 = 60_000;
-
-    #[test]
-    fn an_event_counts_in_every_length_and_slice() {
-        let mut windows = Windows::new(&[Length::Fixed(MINUTE), Length::Month]);
-        let place = Place { series: 3, slice_set: 0 };
-        let mut keys = Vec::new();
-        let time = Timestamp(1_795_510_800_123);
-        assert_eq!(windows.change(place, &[4, 5], time, Some(time), |_, key| keys.push(key)), 0);
-        assert_eq!(keys.iter().map(|key| (key.length, key.slice)).collect::<Vec<_>>(), [
-            (Length::Fixed(MINUTE), 0), (Length::Fixed(MINUTE), 4), (Length::Fixed(MINUTE), 5),
-            (Length::Month, 0), (Length::Month, 4), (Length::Month, 5),
-        ]);
-        assert_eq!(windows.take_dirty().len(), 6);
-        assert!(!windows.any_dirty());
-    }
-
-    #[test]
-    fn a_straggler_does_not_reopen_a_final_window() {
-        let mut windows = Windows::new(&[Length::Fixed(MINUTE)]);
-        let place = Place { series: 0, slice_set: 0 };
-        windows.change(place, &[], Timestamp(30_000), Some(Timestamp(40_000)), |_, _| {});
-        windows.take_dirty();
-        assert!(windows.settled(Timestamp(59_999), 10_000).is_empty(), "the window has not ended");
-        let closed = windows.settled(Timestamp(60_000), 10_000);
-        assert_eq!(closed.len(), 1);
-        windows.close(Timestamp(60_000), 10_000);
-        let mut touched = 0;
-        assert_eq!(windows.change(place, &[], Timestamp(30_001), Some(Timestamp(99_000)), |_, _| touched += 1), 1);
-        assert_eq!(touched, 0);
-        let resumed = Windows::resume(&[Length::Fixed(MINUTE)], windows.state());
-        assert!(resumed.finals.contains(closed[0]));
-    }
-
-    proptest! {
-        /// The oracle is a set of all starts.
-        #[test]
-        fn finals_are_exactly_what_was_inserted(starts in prop::collection::vec(0..40_i64, 0..40)) {
-            let mut finals = Finals::default();
-            let key = |start: i64| WindowKey { length: Length::Fixed(MINUTE), start: Timestamp(start * MINUTE), series: 0, slice: 0 };
-            for start in &starts {
-                finals.insert(key(*start));
-            }
-            for start in 0..40 {
-                prop_assert_eq!(finals.contains(key(start)), starts.contains(&start));
-            }
-        }
-    }
-}
+mod tests;

@@ -47,7 +47,7 @@ pub(super) fn router(settings: &Settings, journal: Journal, counters: Arc<Counte
         token: settings
             .token
             .as_ref()
-            .map(|token| blake3::hash(token.as_bytes())),
+            .map(|token| blake3::hash(token.0.as_bytes())),
         body_bytes_max: settings.body_bytes_max,
         memory: Memory::new(MEMORY_BYTES.max(settings.body_bytes_max.saturating_mul(4))),
         work: Semaphore::new(WORK_MAX),

@@ -79,7 +79,7 @@ impl Heads {
         };
         let mut rewritten = Vec::new();
         let mut fits = None;
-        for (key, missing) in self.0.iter_mut().filter(|(_, missing)| is_own(missing)) {
+        for (key, missing) in self.0.iter().filter(|(_, missing)| is_own(missing)) {
             if missing.evidence.fits(file, missing.head.offset)? {
                 fits = Some(key.clone());
                 break;
@@ -88,7 +88,7 @@ impl Heads {
                 path = %source.path.display(), old_offset = missing.head.offset, size = source.size,
                 "file was truncated or replaced since its last record was stored: reading it from its start"
             );
-            if missing.evidence.fingerprint.still_fits(file)? {
+            if missing.evidence.fingerprint.fits(file)? {
                 rewritten.push(key.clone());
             }
         }
@@ -114,18 +114,18 @@ impl Heads {
                 continue;
             };
             for (key, missing) in &self.0 {
-                let mut evidence = missing.evidence.clone();
+                let evidence = &missing.evidence;
                 if missing.head.input == source.id.input.0
                     && evidence.dev != source.id.dev
                     && !evidence.fingerprint.is_empty()
                     // A file that cannot be read now says so when it is read.
                     && evidence.fits(file, missing.head.offset).unwrap_or(false)
                 {
-                    pairs.push((index, key.clone(), evidence));
+                    pairs.push((index, key.clone()));
                 }
             }
         }
-        for (index, key, evidence) in &pairs {
+        for (index, key) in &pairs {
             let rivals = pairs
                 .iter()
                 .filter(|pair| pair.0 == *index || pair.1 == *key)
@@ -135,7 +135,7 @@ impl Heads {
                 && let Some(missing) = self.0.remove(key)
             {
                 info!(path = %source.path.display(), %key, "file is known by its content: its device has a new number");
-                source.resume(key.clone(), missing.head.offset, evidence.clone());
+                source.resume(key.clone(), missing.head.offset, missing.evidence);
             }
         }
     }

@@ -39,7 +39,8 @@ impl FileId {
     }
 }
 
-/// BLAKE3 of a file's first bytes, of as many as there were when it was taken.
+/// BLAKE3 of a file's first bytes, as far as they have been handed over: what is not handed over needs no proof, and
+/// a writer that takes back half a line has not made a new file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
     #[serde(rename = "fingerprint")]
@@ -49,21 +50,19 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of what the file holds now.
-    pub(super) fn take(file: &File) -> io::Result<Self> {
-        Ok(Self::of(&beginning(file)?))
+    /// Grows to cover what the file holds before `offset`, up to its full length.
+    pub(super) fn cover(&mut self, file: &File, offset: u64) -> io::Result<()> {
+        let length = usize::try_from(offset)
+            .map_or(FINGERPRINT_BYTES, |offset| offset.min(FINGERPRINT_BYTES));
+        if length > self.length {
+            *self = Self::of(&read_whole(file, 0, length)?);
+        }
+        Ok(())
     }
 
-    /// True if the file still starts with the bytes that this fingerprint covers; it then grows with the file.
-    pub(super) fn still_fits(&mut self, file: &File) -> io::Result<bool> {
-        let beginning = beginning(file)?;
-        let fits = beginning
-            .get(..self.length)
-            .is_some_and(|covered| Self::of(covered).hash == self.hash);
-        if fits && beginning.len() > self.length {
-            *self = Self::of(&beginning);
-        }
-        Ok(fits)
+    /// True if the file still starts with the bytes that this fingerprint covers.
+    pub(super) fn fits(&self, file: &File) -> io::Result<bool> {
+        Ok(self.length == 0 || Self::of(&read_whole(file, 0, self.length)?) == *self)
     }
 
     /// An empty fingerprint fits every file, so it proves nothing.
@@ -77,11 +76,7 @@ impl Fingerprint {
     }
 
     fn of(beginning: &[u8]) -> Self {
-        let hash = if beginning.is_empty() {
-            String::new()
-        } else {
-            blake3::hash(beginning).to_hex().chars().take(32).collect()
-        };
+        let hash = blake3::hash(beginning).to_hex().chars().take(32).collect();
         Self {
             hash,
             length: beginning.len(),
@@ -137,11 +132,10 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// True if `file`, whose fingerprint is taken to be the one in this evidence, continues at `offset`.
-    /// What was learnt about the file's beginning since is added.
-    pub(super) fn fits(&mut self, file: &File, offset: u64) -> io::Result<bool> {
+    /// True if `file` may be gone on with at `offset`.
+    pub(super) fn fits(&self, file: &File, offset: u64) -> io::Result<bool> {
         Ok(file.metadata()?.len() >= offset
-            && self.fingerprint.still_fits(file)?
+            && self.fingerprint.fits(file)?
             && self.marker.fits(file, offset)?)
     }
 }
@@ -172,10 +166,6 @@ pub(super) fn read_at(file: &File, buffer: &mut Vec<u8>, offset: u64) -> io::Res
             other => return Ok(other?),
         }
     }
-}
-
-fn beginning(file: &File) -> io::Result<Vec<u8>> {
-    read_whole(file, 0, FINGERPRINT_BYTES)
 }
 
 /// `length` bytes at `offset`, or as many as there are.

@@ -16,7 +16,7 @@ use super::Settings;
 use super::identity::{Evidence, FileId, Fingerprint, Marker, open, read_at};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, InputId, SourceKey};
-use crate::flow::lines::{Framing, Run, Splitter};
+use crate::flow::lines::{Framing, Pool, Run, Splitter};
 
 /// Bytes asked for in one read, and so about the largest batch of a file with short lines: large enough that costs
 /// per batch vanish, small enough to stay in a core's second-level cache on its way through the engine.
@@ -29,7 +29,7 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const TURN_BYTES: usize = 1024 * 1024;
 
 /// What a file costs its turn when it was found cut or replaced, so that no file can keep the turn for ever.
-const START_OVER_COST: usize = 256 * 1024;
+const GO_BACK_COST: usize = 256 * 1024;
 
 /// One file of one input.
 #[derive(Debug)]
@@ -61,8 +61,11 @@ pub(super) struct Source {
     fingerprint: Fingerprint,
     /// Proof of the bytes before the offset.
     marker: Marker,
+    /// Proof of the unfinished record behind it, of which a part has been read.
+    unfinished: Marker,
     framing: Framing,
     record_bytes_max: usize,
+    pool: Pool,
     splitter: Splitter,
     /// Nothing has been handed over of what starts at offset 0.
     fresh: bool,
@@ -76,6 +79,17 @@ pub(super) struct Seen {
     modified: (i64, i64),
 }
 
+/// What a file is to what has been read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The same, with more behind it or not.
+    Continued,
+    /// What was handed over is there; the unfinished record behind it is another.
+    Rewound,
+    /// Not what was handed over.
+    Replaced,
+}
+
 impl Seen {
     pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
         Self {
@@ -87,13 +101,18 @@ impl Seen {
 
 impl Source {
     /// A file nobody has read yet.
-    pub(super) fn new(settings: &Settings, path: PathBuf, file: File) -> io::Result<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        pool: &Pool,
+        path: PathBuf,
+        file: File,
+    ) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
             id: FileId::of(settings.input, &metadata),
             origin: Arc::from(path.to_string_lossy()),
             path,
-            fingerprint: Fingerprint::take(&file)?,
+            fingerprint: Fingerprint::default(),
             file: Some(file),
             used: 0,
             queued: false,
@@ -106,9 +125,11 @@ impl Source {
             lost_bytes: 0,
             key: None,
             marker: Marker::default(),
+            unfinished: Marker::default(),
             framing: settings.framing,
             record_bytes_max: settings.record_bytes_max,
-            splitter: Splitter::new(settings.framing, settings.record_bytes_max, 0),
+            splitter: Splitter::new(settings.framing, settings.record_bytes_max, 0).with_pool(pool),
+            pool: pool.clone(),
             fresh: true,
         })
     }
@@ -122,7 +143,7 @@ impl Source {
         self.key = Some(key);
         self.fingerprint = evidence.fingerprint;
         self.marker = evidence.marker;
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, offset);
+        self.read_again_from(offset);
         self.fresh = offset == 0;
     }
 
@@ -145,7 +166,8 @@ impl Source {
         read_at(file, &mut last, end.saturating_sub(64))?;
         last.truncate(usize::try_from(end.min(64)).unwrap_or(64));
 
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, end);
+        self.fingerprint.cover(file, end)?;
+        self.read_again_from(end);
         self.fresh = header.is_some();
         let empty = Run {
             base: end,
@@ -169,9 +191,10 @@ impl Source {
             let room = waiting.saturating_add(1).clamp(READ_BYTES_MIN, READ_BYTES);
             let read = read_at(file, self.splitter.space(room), from)?;
             let metadata = file.metadata()?;
-            if metadata.len() < from + read as u64 || !self.is_continued()? {
-                self.start_over(metadata.len(), out)?;
-                budget = budget.saturating_sub(START_OVER_COST);
+            let state = self.state(metadata.len(), from, from + read as u64)?;
+            if state != State::Continued {
+                self.go_back(state, metadata.len(), out);
+                budget = budget.saturating_sub(GO_BACK_COST);
                 continue;
             }
             self.size = metadata.len();
@@ -181,6 +204,7 @@ impl Source {
             while let Some(run) = self.splitter.take() {
                 self.hand_over(run, out);
             }
+            self.unfinished = Marker::of(self.splitter.unfinished());
             budget = budget.saturating_sub(read);
         }
         Ok(true)
@@ -188,6 +212,7 @@ impl Source {
 
     /// Hands over what is left as the last record: nothing will be added to it.
     pub(super) fn finish(&mut self, out: &mut Vec<Intake>) {
+        self.unfinished = Marker::default();
         if let Some(run) = self.splitter.finish() {
             self.hand_over(run, out);
         }
@@ -206,7 +231,7 @@ impl Source {
     /// Gives the descriptor back, and with it the memory of an unfinished record, which is read again later.
     pub(super) fn close(&mut self) {
         self.file = None;
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, self.splitter.offset());
+        self.read_again_from(self.offset());
     }
 
     pub(super) fn rename(&mut self, path: PathBuf) {
@@ -244,36 +269,66 @@ impl Source {
         }
     }
 
-    /// The file still begins as it did, and what was handed over is still there.
-    fn is_continued(&mut self) -> io::Result<bool> {
+    /// What the file, now of this `size`, is to what was read of it before `from`, and just now up to `end`.
+    fn state(&self, size: u64, from: u64, end: u64) -> io::Result<State> {
         let Some(file) = &self.file else {
-            return Ok(true);
+            return Ok(State::Continued);
         };
-        Ok(self.fingerprint.still_fits(file)? && self.marker.fits(file, self.splitter.offset())?)
+        let offset = self.offset();
+        if size < offset || !self.fingerprint.fits(file)? || !self.marker.fits(file, offset)? {
+            Ok(State::Replaced)
+        } else if size < end || !self.unfinished.fits(file, from)? {
+            Ok(State::Rewound)
+        } else {
+            Ok(State::Continued)
+        }
     }
 
-    /// The file was cut or its content replaced: from here on it is a new source, read from its first byte.
-    fn start_over(&mut self, size: u64, out: &mut Vec<Intake>) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Ok(());
+    /// Reads again what was not handed over, or, where the file was cut or its content replaced, all of it: from here
+    /// on it is a new source.
+    fn go_back(&mut self, state: State, size: u64, out: &mut Vec<Intake>) {
+        let old_offset = self.offset();
+        let from = if state == State::Rewound {
+            old_offset
+        } else {
+            0
         };
-        let unread_bytes = self.size.saturating_sub(self.offset());
+        let kept = if state == State::Rewound {
+            size
+        } else {
+            old_offset
+        };
+        let unread_bytes = self.size.saturating_sub(kept.max(old_offset));
         warn!(
-            path = %self.path.display(), old_offset = self.offset(), size, unread_bytes,
-            "file was truncated or replaced: reading it from its start"
+            path = %self.path.display(), old_offset, size, unread_bytes, reading_from = from,
+            "file was truncated or replaced: going back"
         );
-        self.fingerprint = Fingerprint::take(file)?;
         self.lost_bytes += unread_bytes;
         self.size = size;
-        self.marker = Marker::default();
-        self.splitter = Splitter::new(self.framing, self.record_bytes_max, 0);
-        self.fresh = true;
-        out.extend(self.key.take().map(Intake::Gone));
-        Ok(())
+        self.read_again_from(from);
+        if from == 0 {
+            self.fingerprint = Fingerprint::default();
+            self.marker = Marker::default();
+            self.fresh = true;
+            out.extend(self.key.take().map(Intake::Gone));
+        }
+    }
+
+    fn read_again_from(&mut self, offset: u64) {
+        self.unfinished = Marker::default();
+        self.splitter =
+            Splitter::new(self.framing, self.record_bytes_max, offset).with_pool(&self.pool);
     }
 
     fn hand_over(&mut self, run: Run, out: &mut Vec<Intake>) {
         self.marker = Marker::of(&run.bytes);
+        let offset = self.offset();
+        if let Some(file) = &self.file
+            && let Err(error) = self.fingerprint.cover(file, offset)
+        {
+            // The records are good all the same, and the marker proves them.
+            warn!(path = %self.path.display(), %error, "cannot read the file's beginning");
+        }
         let batch = self.batch(run);
         out.push(batch);
     }

@@ -32,6 +32,7 @@ use super::trouble::Troubles;
 use super::{Error, Settings, Snapshot, SourceStatus};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Head, SourceKey};
+use crate::flow::lines::Pool;
 
 /// Descriptors held open. Far below the usual limit of 1,024; a file that is open cannot get lost by a rename, so as
 /// many as is decent. Beyond, the file that has been quiet longest is closed and opened again at its next news.
@@ -55,6 +56,7 @@ pub(super) struct Tailer {
     /// Files that wait for a turn, the next first.
     queue: VecDeque<FileId>,
     troubles: Troubles,
+    pool: Pool,
     turns: u64,
     scans: u64,
     once: bool,
@@ -94,6 +96,7 @@ impl Tailer {
             missing,
             queue: VecDeque::new(),
             troubles: Troubles::default(),
+            pool: Pool::default(),
             turns: 0,
             scans: 0,
             once,

@@ -282,6 +282,34 @@ fn a_file_rewritten_longer_than_before_is_noticed() {
     assert_eq!(desk.news(), ["a.log:one", "a.log:other", "a.log:and more"]);
 }
 
+#[test]
+fn a_writer_may_take_back_half_a_line() {
+    let mut desk = Desk::new(&["*.log"]);
+    for (name, first) in [
+        ("short.log", "one".to_owned()),
+        ("long.log", "o".repeat(2_000)),
+    ] {
+        desk.write(name, format!("{first}\nhalf a line"));
+        desk.poll();
+        assert_eq!(desk.news(), [format!("{name}:{first}")]);
+        let file = fs::File::options()
+            .write(true)
+            .open(desk.path(name))
+            .unwrap();
+        file.set_len(first.len() as u64 + 3).unwrap();
+        desk.write(name, "appy\n");
+        desk.poll();
+        assert_eq!(desk.news(), [format!("{name}:haappy")]);
+        desk.write(name, "wrong");
+        desk.poll();
+        file.set_len(first.len() as u64 + 8).unwrap();
+        desk.write(name, "right and longer\n");
+        desk.poll();
+        assert_eq!(desk.news(), [format!("{name}:right and longer")]);
+    }
+    assert_eq!((desk.restarts, desk.gone.len()), (2, 0));
+}
+
 /// A CSV header longer than the fingerprint: only the marker before the offset tells the generations apart.
 #[test]
 fn a_file_rewritten_under_the_same_long_header_is_noticed() {

@@ -21,6 +21,8 @@ pub enum Dataset {
     Confusion,
     /// One threshold of a window's sweep.
     Threshold,
+    /// Two versions in the same window.
+    Comparison,
     /// One reading of the host.
     Host,
 }
@@ -35,6 +37,7 @@ impl Dataset {
             Self::QualityClass => "modelbeat.quality.class",
             Self::Confusion => "modelbeat.confusion",
             Self::Threshold => "modelbeat.quality.threshold",
+            Self::Comparison => "modelbeat.comparison",
             Self::Host => "modelbeat.host",
         }
     }
@@ -44,7 +47,7 @@ impl Dataset {
         match self {
             Self::Prediction => ("predictions", true),
             Self::Label => ("labels", false),
-            Self::Quality | Self::QualityClass | Self::Confusion | Self::Threshold => ("quality", false),
+            Self::Quality | Self::QualityClass | Self::Confusion | Self::Threshold | Self::Comparison => ("quality", false),
             Self::Host => ("host", true),
         }
     }
@@ -55,6 +58,7 @@ impl Dataset {
 pub struct Indices {
     prefix: String,
     recent: Vec<(&'static str, i64, Arc<str>)>,
+    cumulative: Arc<str>,
 }
 
 /// Names remembered; a backfill that jumps between more days makes them anew.
@@ -63,7 +67,12 @@ const RECENT_MAX: usize = 64;
 impl Indices {
     /// Index names that start with `prefix`.
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into(), recent: Vec::new() }
+        Self { prefix: prefix.into(), recent: Vec::new(), cumulative: format!("{prefix}-quality-cumulative").into() }
+    }
+
+    /// The index of windows without end: they belong to no month, and a straggler must not move them to another.
+    pub fn cumulative(&self) -> Arc<str> {
+        Arc::clone(&self.cumulative)
     }
 
     /// The index of a document with this event time.

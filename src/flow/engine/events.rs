@@ -9,8 +9,8 @@ use crate::flow::engine::{AHEAD_MAX_MS, Engine, Index};
 use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
 use crate::flow::join::{Address, Early, Key, Met, Open, Ticket, Truth, Verdict};
 use crate::flow::mapping::Unmapped;
-use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind};
-use crate::flow::windows::Place;
+use crate::flow::quality::{Judgement, Outcome, Scored, TaskKind};
+use crate::flow::windows::{Judged, Pane, Place};
 
 /// A label as it came: what the documents say of it.
 struct Said<'l> {
@@ -30,7 +30,7 @@ impl Engine {
         refuse_the_future(prediction.time, now)?;
         let model = self.state.tables.models.intern(&prediction.model);
         let series = self.state.tables.series(&self.settings.pipeline, model, &prediction.version);
-        let slice_set = self.state.tables.slice_set(&prediction.slices, self.settings.slice_values_max);
+        let slice_set = self.state.tables.slice_set(&prediction.slices);
         let key = Key::of(&prediction.id, prediction.row);
         let mut open = Open::new(key, prediction.time, now, series, slice_set);
         open.predicted = self.state.tables.outcome(prediction.predicted.as_ref());
@@ -111,6 +111,7 @@ impl Engine {
             return;
         }
         self.count_correction(ticket, old, said.truth);
+        self.pair(ticket, Some(old));
         self.ship_joined(ticket, &said.actual, None, out);
     }
 
@@ -122,57 +123,61 @@ impl Engine {
             open.revision += 1;
         }
         self.count_label(ticket, truth, disputed);
+        self.pair(ticket, None);
     }
 
     fn count_prediction(&mut self, ticket: Ticket, latency_ms: Option<f64>, now: Timestamp) {
-        let super::State { join, tables, windows, .. } = &mut self.state;
+        let super::State { join, tables, windows, versions, .. } = &mut self.state;
         let Some(open) = join.opens.get(ticket) else { return };
+        versions.seen(open.series, open.time);
         let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms };
         let place = Place { series: open.series, slice_set: open.slice_set };
         let members = tables.slices.members(open.slice_set);
-        let too_old = windows.change(place, members, open.time, Some(now), |tally, _| tally.predict(&tables.task, &scored));
+        let too_old = windows.change(place, members, open.time, Some(now), |pane, _| pane.tally.predict(&tables.task, &scored));
         self.totals.too_old += u64::from(too_old > 0);
     }
 
     fn count_duplicate(&mut self, ticket: Ticket) {
-        self.change_windows(ticket, |tally, _, _, _| tally.duplicate());
+        self.change_windows(ticket, |pane, _, _, _| pane.tally.duplicate());
     }
 
     fn count_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool) {
-        self.change_windows(ticket, |tally, task, scored, judge| {
-            tally.label(task, scored, judge(truth));
+        self.change_windows(ticket, |pane, task, scored, judge| {
+            pane.label(task, scored, judge(truth));
             if disputed {
-                tally.dispute();
+                pane.tally.dispute();
             }
         });
     }
 
     fn count_correction(&mut self, ticket: Ticket, old: Truth, new: Truth) {
-        self.change_windows(ticket, |tally, task, scored, judge| tally.correct(task, scored, judge(old), judge(new)));
+        self.change_windows(ticket, |pane, task, scored, judge| pane.correct(task, scored, judge(old), judge(new)));
     }
 
     fn count_dispute(&mut self, ticket: Ticket) {
-        self.change_windows(ticket, |tally, _, _, _| tally.dispute());
+        self.change_windows(ticket, |pane, _, _, _| pane.tally.dispute());
     }
 
-    /// Changes the tallies of a prediction that is here already; `judge` says what a label means to the window at hand.
+    /// Changes the panes of a prediction that is here already; `judge` says what a label means to the one at hand.
     fn change_windows(
         &mut self,
         ticket: Ticket,
-        mut change: impl FnMut(&mut Tally, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judgement),
+        mut change: impl FnMut(&mut Pane, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judged),
     ) {
         let super::State { join, tables, windows, .. } = &mut self.state;
         let Some(open) = join.opens.get(ticket) else { return };
         let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms: None };
         let place = Place { series: open.series, slice_set: open.slice_set };
-        let too_old = windows.change(place, tables.slices.members(open.slice_set), open.time, None, |tally, window| {
-            let end = window.length.end(window.start);
-            let judge = |truth: Truth| Judgement {
-                actual: tables.judged(truth.actual),
-                delay_ms: truth.time.map(|time| time.since(open.time)),
-                late: truth.time.is_some_and(|time| time >= end),
+        let too_old = windows.change(place, tables.slices.members(open.slice_set), open.time, None, |pane, key| {
+            let judge = |truth: Truth| Judged {
+                judgement: Judgement {
+                    actual: tables.judged(truth.actual),
+                    delay_ms: truth.time.map(|time| time.since(open.time)),
+                    late: truth.time.is_some_and(|time| key.length.is_late(key.start, time)),
+                },
+                overdue: truth.time.map_or(0, |time| key.length.overdue(key.start, time)),
             };
-            change(tally, &tables.task, &scored, &judge);
+            change(pane, &tables.task, &scored, &judge);
         });
         self.totals.too_old += u64::from(too_old > 0);
     }

@@ -1,5 +1,6 @@
 //! Any story of predictions, duplicates, early, late, repeated and contradicting labels, told to an engine that is stopped
-//! and resumed anywhere, against a count of the final truth that knows no windows, no join and no order.
+//! and resumed anywhere, against a count of the final truth that knows no panes, no join and no order: in tumbling, hopping
+//! and cumulative windows, in slices and their crosses, and version against version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,101 +8,246 @@ use proptest::prelude::*;
 
 use super::tests::{Index, NINE, batch, settings};
 use super::*;
+use crate::flow::windows::Length;
 
 const HOUR: i64 = 3_600_000;
 const CLASSES: [&str; 3] = ["fraud", "legit", "chargeback"];
 const COUNTRIES: [&str; 2] = ["DE", "FR"];
+const DEVICES: [&str; 2] = ["pc", "tv,4k"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Predict { id: u8, version: u8, class: usize, hour: i64, country: usize },
+    Predict(Predict),
     Label { id: u8, class: usize, minute: Option<i64> },
     Wait(i64),
     Restart,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Predict {
+    id: u8,
+    version: u8,
+    class: usize,
+    hour: i64,
+    country: usize,
+    device: Option<usize>,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..5_u8, 0..2_u8, 0..3_usize, 0..2_i64, 0..2_usize)
-            .prop_map(|(id, version, class, hour, country)| Step::Predict { id, version, class, hour, country }),
-        5 => (0..5_u8, 0..3_usize, prop::option::weighted(0.8, 0..180_i64))
+        5 => (0..5_u8, 0..3_u8, 0..3_usize, 0..3_i64, 0..2_usize, prop::option::of(0..2_usize))
+            .prop_map(|(id, version, class, hour, country, device)| Step::Predict(Predict { id, version, class, hour, country, device })),
+        5 => (0..5_u8, 0..3_usize, prop::option::weighted(0.8, 0..300_i64))
             .prop_map(|(id, class, minute)| Step::Label { id, class, minute }),
         1 => (0..20_000_i64).prop_map(Step::Wait),
         1 => Just(Step::Restart),
     ]
 }
 
+/// Tumbling, hopping, cumulative; two slices and their cross.
+fn story_settings() -> Settings {
+    let mut settings = settings();
+    settings.windows = vec![Length::Fixed(HOUR), Length::Hopping { length: 2 * HOUR, every: HOUR }, Length::Cumulative];
+    let prediction = settings.mapping.prediction.as_mut().unwrap();
+    prediction.slices.push(("device".into(), "segment.device".into()));
+    settings.slice_crosses = vec![vec!["country".into(), "device".into()]];
+    settings
+}
+
 /// Counts by their names in the document.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// (version, hour, slice value or nothing for the whole) → counts.
-type Windows = BTreeMap<(u8, i64, Option<usize>), Counts>;
+/// Length, start and slice, as text.
+type Place = (&'static str, String, String);
 
-fn recount(steps: &[Step]) -> Windows {
-    let mut firsts: BTreeMap<(u8, u8), (usize, i64, usize)> = BTreeMap::new();
-    let mut windows = Windows::new();
-    let mut count = |version: u8, hour: i64, country: usize, name: &'static str| {
-        for slice in [None, Some(country)] {
-            *windows.entry((version, hour, slice)).or_default().entry(name).or_default() += 1;
+impl Predict {
+    /// The windows and slices it belongs to, with the hour each window ends.
+    fn places(&self) -> Vec<(Place, i64)> {
+        let Self { hour, .. } = *self;
+        let mut slices = vec!["_all".to_owned(), format!("country={}", COUNTRIES[self.country])];
+        if let Some(device) = self.device {
+            slices.push(format!("device={}", DEVICES[device]));
+            slices.push(format!("country,device={},{}", COUNTRIES[self.country], DEVICES[device].replace(',', "\\,")));
         }
-    };
+        let windows = [("1h", hour, hour + 1), ("2h/1h", hour - 1, hour + 1), ("2h/1h", hour, hour + 2), ("cumulative", 0, i64::MAX / HOUR)];
+        let place = |slice: &String| {
+            let slice = slice.clone();
+            windows.map(move |(length, start, end)| {
+                let start = if length == "cumulative" { String::new() } else { format!("2026-11-24T{:02}:00:00.000Z", 9 + start) };
+                ((length, start, slice.clone()), end)
+            })
+        };
+        slices.iter().flat_map(place).collect()
+    }
+}
+
+/// First predictions of an (id, version), and what is true of an id in the end.
+struct Facts {
+    firsts: BTreeMap<(u8, u8), Predict>,
+    duplicates: Vec<Predict>,
+    /// Label time in minutes, class, whether other labels said otherwise.
+    truths: BTreeMap<u8, (Option<i64>, usize, bool)>,
+}
+
+fn facts(steps: &[Step]) -> Facts {
+    let mut facts = Facts { firsts: BTreeMap::new(), duplicates: Vec::new(), truths: BTreeMap::new() };
+    let mut labels: BTreeMap<u8, Vec<(Option<i64>, usize)>> = BTreeMap::new();
     for step in steps {
-        if let Step::Predict { id, version, class, hour, country } = *step {
-            match firsts.get(&(id, version)) {
-                Some((_, hour, country)) => count(version, *hour, *country, "duplicates"),
+        match *step {
+            Step::Predict(predict) => match facts.firsts.get(&(predict.id, predict.version)) {
+                Some(first) => facts.duplicates.push(*first),
                 None => {
-                    firsts.insert((id, version), (class, hour, country));
-                    count(version, hour, country, "predictions");
+                    facts.firsts.insert((predict.id, predict.version), predict);
                 }
-            }
+            },
+            Step::Label { id, class, minute } => labels.entry(id).or_default().push((minute, class)),
+            Step::Wait(_) | Step::Restart => {}
         }
     }
-    for ((id, version), (predicted, hour, country)) in firsts {
-        let labels = steps.iter().filter_map(|step| match step {
-            Step::Label { id: of, class, minute } if *of == id => Some((*minute, *class)),
-            Step::Predict { .. } | Step::Label { .. } | Step::Wait(_) | Step::Restart => None,
-        });
-        let labels: Vec<_> = labels.collect();
+    for (id, labels) in labels {
         // `max_by_key` takes the last of equal times; a label without a time comes before every other.
-        let Some((minute, actual)) = labels.iter().max_by_key(|(minute, _)| *minute).copied() else { continue };
-        count(version, hour, country, "labelled");
-        let quadrant = match (predicted == 0, actual == 0) {
-            (true, true) => "tp",
-            (true, false) => "fp",
-            (false, true) => "fn",
-            (false, false) => "tn",
-        };
-        count(version, hour, country, quadrant);
-        if minute.is_some_and(|minute| minute >= (hour + 1) * 60) {
-            count(version, hour, country, "late_labels");
+        let Some((minute, class)) = labels.iter().max_by_key(|(minute, _)| *minute).copied() else { continue };
+        facts.truths.insert(id, (minute, class, labels.iter().map(|(_, class)| class).collect::<BTreeSet<_>>().len() > 1));
+    }
+    facts
+}
+
+fn recount(facts: &Facts) -> BTreeMap<(u8, Place), Counts> {
+    let mut windows: BTreeMap<(u8, Place), Counts> = BTreeMap::new();
+    let mut count = |version: u8, place: &Place, name: &'static str| {
+        *windows.entry((version, place.clone())).or_default().entry(name).or_default() += 1;
+    };
+    for duplicate in &facts.duplicates {
+        for (place, _) in duplicate.places() {
+            count(duplicate.version, &place, "duplicates");
         }
-        if labels.iter().map(|(_, class)| class).collect::<BTreeSet<_>>().len() > 1 {
-            count(version, hour, country, "corrected_labels");
+    }
+    for (&(id, version), first) in &facts.firsts {
+        for (place, end) in first.places() {
+            count(version, &place, "predictions");
+            let Some(&(minute, actual, disputed)) = facts.truths.get(&id) else { continue };
+            count(version, &place, "labelled");
+            let quadrant = match (first.class == 0, actual == 0) {
+                (true, true) => "tp",
+                (true, false) => "fp",
+                (false, true) => "fn",
+                (false, false) => "tn",
+            };
+            count(version, &place, quadrant);
+            if minute.is_some_and(|minute| minute >= end * 60) {
+                count(version, &place, "late_labels");
+            }
+            if disputed {
+                count(version, &place, "corrected_labels");
+            }
         }
     }
     windows
 }
 
-/// The same counts, from the documents.
-fn published(index: &Index) -> Windows {
-    let mut windows = Windows::new();
+fn version_of(name: &serde_json::Value) -> u8 {
+    name.as_str().unwrap().trim_start_matches('v').parse().unwrap()
+}
+
+fn place_of(document: &serde_json::Value) -> Place {
+    let window = &document["window"];
+    let length = match (window["length"].as_str().unwrap(), window.get("every")) {
+        ("1h", None) => "1h",
+        ("cumulative", None) => "cumulative",
+        (length, every) => {
+            assert_eq!((length, every.unwrap().as_str().unwrap()), ("2h", "1h"));
+            "2h/1h"
+        }
+    };
+    let start = if length == "cumulative" { "" } else { window["start"].as_str().unwrap() };
+    let slice = &document["slice"];
+    let name = slice["name"].as_str().unwrap();
+    (length, start.to_owned(), slice.get("value").map_or(name.to_owned(), |value| format!("{name}={}", value.as_str().unwrap())))
+}
+
+/// The same counts as [`recount`], from the documents.
+fn published(index: &Index) -> BTreeMap<(u8, Place), Counts> {
+    let mut windows = BTreeMap::new();
     for window in index.of("modelbeat.quality") {
-        let version = if window["model"]["version"] == "v0" { 0 } else { 1 };
-        let hour = i64::from(window["window"]["start"] != "2026-11-24T09:00:00.000Z");
-        let slice = COUNTRIES.iter().position(|country| window["slice"]["value"] == *country);
         let names = ["predictions", "labelled", "tp", "fp", "fn", "tn", "duplicates", "late_labels", "corrected_labels"];
         let counts = names.map(|name| (name, window["counts"][name].as_u64().unwrap_or(0))).into_iter();
-        windows.insert((version, hour, slice), counts.filter(|(_, count)| *count > 0).collect());
+        let key = (version_of(&window["model"]["version"]), place_of(window));
+        assert!(windows.insert(key, counts.filter(|(_, count)| *count > 0).collect()).is_none(), "one document a window");
     }
     windows
+}
+
+/// Each comparison says what a count of the final truth says, and each version of a window is compared with its baseline.
+fn check_comparisons(index: &Index, facts: &Facts) {
+    let mut here: BTreeMap<Place, BTreeSet<u8>> = BTreeMap::new();
+    for ((_, version), first) in &facts.firsts {
+        for (place, _) in first.places() {
+            here.entry(place).or_default().insert(*version);
+        }
+    }
+    // Version names are in the order of the numbers.
+    let rank = |version: u8| (facts.firsts.values().filter(|first| first.version == version).map(|first| first.hour).min(), version);
+    let mut due: BTreeSet<(Place, u8, u8)> = BTreeSet::new();
+    for (place, versions) in &here {
+        // All slices of a window have the same baseline.
+        let whole = here.get(&(place.0, place.1.clone(), "_all".to_owned())).unwrap();
+        let baseline = whole.iter().copied().min_by_key(|version| rank(*version)).unwrap();
+        if versions.contains(&baseline) {
+            due.extend(versions.iter().filter(|version| **version != baseline).map(|version| (place.clone(), baseline, *version)));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for document in index.of("modelbeat.comparison") {
+        let (place, comparison) = (place_of(document), &document["comparison"]);
+        let [baseline, candidate] = ["baseline", "candidate"].map(|side| version_of(&comparison[side]));
+        assert!(rank(baseline) < rank(candidate), "{document}");
+        assert_eq!(version_of(&document["model"]["version"]), candidate);
+        let of = |version: u8| {
+            let inside = facts.firsts.values().filter(move |first| first.version == version);
+            let inside = inside.filter(|first| first.places().iter().any(|(other, _)| *other == place));
+            let judged = inside.filter_map(|first| Some((first.id, (first.class == 0) == (facts.truths.get(&first.id)?.1 == 0))));
+            judged.collect::<BTreeMap<u8, bool>>()
+        };
+        let (ours, theirs) = (of(baseline), of(candidate));
+        let both: Vec<_> = ours.iter().filter_map(|(id, right)| Some((*right, *theirs.get(id)?))).collect();
+        assert_eq!(comparison["pairs"], both.len(), "{document}");
+        for (name, disagree) in [("baseline_only", (true, false)), ("candidate_only", (false, true))] {
+            let count = both.iter().filter(|pair| **pair == disagree).count();
+            assert_eq!(comparison["mcnemar"][name].as_u64(), (!both.is_empty()).then_some(count as u64), "{document}");
+        }
+        if !ours.is_empty() && !theirs.is_empty() {
+            assert_eq!((&comparison["accuracy"]["baseline_count"], &comparison["accuracy"]["candidate_count"]), (&ours.len().into(), &theirs.len().into()));
+        }
+        assert!(seen.insert((place, baseline, candidate)), "one document a pair");
+    }
+    assert!(due.is_subset(&seen), "{due:?} are due, {seen:?} are there");
+}
+
+/// A cumulative window spans the predictions it counts.
+fn check_spans(index: &Index, facts: &Facts) {
+    for window in index.of("modelbeat.quality").into_iter().filter(|window| window["window"]["length"] == "cumulative") {
+        let (version, place) = (version_of(&window["model"]["version"]), place_of(window));
+        let inside = facts.firsts.values().filter(|first| first.version == version && first.places().iter().any(|(other, _)| *other == place));
+        let hours: BTreeSet<i64> = inside.map(|first| first.hour).collect();
+        let (first, last) = (hours.first().unwrap(), hours.last().unwrap());
+        assert_eq!(window["window"]["start"], format!("2026-11-24T{:02}:00:00.000Z", 9 + first));
+        assert_eq!(window["window"]["end"], format!("2026-11-24T{:02}:00:00.001Z", 9 + last));
+        assert_eq!(window["@timestamp"], format!("2026-11-24T{:02}:00:00.000Z", 9 + last));
+        assert_eq!(window["window"]["final"], false);
+    }
 }
 
 fn line(step: &Step) -> Option<String> {
     match step {
-        Step::Predict { id, version, class, hour, country } => Some(format!(
-            r#"{{"event":"prediction","id":"p-{id}","ts":{},"version":"v{version}","predicted":"{}","segment":{{"country":"{}"}}}}"#,
-            NINE + hour * HOUR, CLASSES[*class], COUNTRIES[*country]
-        )),
+        Step::Predict(Predict { id, version, class, hour, country, device }) => {
+            let device = device.map_or("null".into(), |device| format!("{:?}", DEVICES[device]));
+            Some(format!(
+                r#"{{"event":"prediction","id":"p-{id}","ts":{},"version":"v{version}","predicted":"{}","segment":{{"country":"{}","device":{device}}}}}"#,
+                NINE + hour * HOUR,
+                CLASSES[*class],
+                COUNTRIES[*country]
+            ))
+        }
         Step::Label { id, class, minute } => {
             let time = minute.map_or("null".into(), |minute| (NINE + minute * 60_000).to_string());
             Some(format!(r#"{{"event":"label","id":"p-{id}","ts":{time},"label":"{}"}}"#, CLASSES[*class]))
@@ -110,29 +256,40 @@ fn line(step: &Step) -> Option<String> {
     }
 }
 
+/// Tells the story to an engine; what Elasticsearch then holds.
+fn tell(steps: &[Step]) -> Index {
+    let (mut engine, mut index) = (Engine::new(story_settings()).unwrap(), Index::default());
+    let mut now = NINE + 6 * HOUR;
+    for step in steps {
+        let mut out = Documents::default();
+        match step {
+            Step::Wait(milliseconds) => now += milliseconds,
+            Step::Restart => engine = Engine::resume(story_settings(), &engine.checkpoint().unwrap()).unwrap(),
+            Step::Predict { .. } | Step::Label { .. } => engine.push(&batch(&[line(step).unwrap()]), Timestamp(now), &mut out),
+        }
+        engine.advance(Timestamp(now), &mut out);
+        assert_eq!(out.dead_letters, []);
+        index.store(&out);
+    }
+    let mut out = Documents::default();
+    engine.finish(Timestamp(now + 1), &mut out);
+    index.store(&out);
+    index
+}
+
 proptest! {
+    // A story is long: 64 of them, and as many more as PROPTEST_CASES asks for.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+
     #[test]
     fn windows_equal_a_count_of_the_final_truth(steps in prop::collection::vec(step(), 1..60)) {
-        let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
-        let mut now = NINE + 4 * HOUR;
-        for step in &steps {
-            let mut out = Documents::default();
-            match step {
-                Step::Wait(milliseconds) => now += milliseconds,
-                Step::Restart => engine = Engine::resume(settings(), &engine.checkpoint().unwrap()).unwrap(),
-                Step::Predict { .. } | Step::Label { .. } => engine.push(&batch(&[line(step).unwrap()]), Timestamp(now), &mut out),
-            }
-            engine.advance(Timestamp(now), &mut out);
-            prop_assert_eq!(&out.dead_letters, &[]);
-            index.store(&out);
-        }
-        let mut out = Documents::default();
-        engine.finish(Timestamp(now + 1), &mut out);
-        index.store(&out);
-        prop_assert_eq!(published(&index), recount(&steps));
+        let (index, facts) = (tell(&steps), facts(&steps));
+        prop_assert_eq!(published(&index), recount(&facts));
+        check_spans(&index, &facts);
+        check_comparisons(&index, &facts);
         // And each stored prediction says what its label is in the end.
-        let judged = recount(&steps).iter().filter(|((.., slice), _)| slice.is_none()).map(|(_, counts)| counts.get("labelled").copied().unwrap_or(0)).sum::<u64>();
+        let judged = facts.firsts.keys().filter(|(id, _)| facts.truths.contains_key(id)).count();
         let joined = index.of("modelbeat.prediction").iter().filter(|document| document["label"]["state"] == "joined").count();
-        prop_assert_eq!(joined as u64, judged);
+        prop_assert_eq!(joined, judged);
     }
 }

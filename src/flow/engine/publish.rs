@@ -4,43 +4,49 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::document::{Action, Dataset, Documents, WindowDocument, WindowIdentity};
-use crate::flow::engine::{Engine, key_of_id};
+use crate::flow::document::{Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity};
+use crate::flow::engine::state::Tables;
+use crate::flow::engine::versions::Versions;
+use crate::flow::engine::{Engine, Index, Settings, key_of_id};
 use crate::flow::event::Timestamp;
 use crate::flow::host::{Aggregate, HostSnapshot};
-use crate::flow::quality::{Summary, summarise};
+use crate::flow::quality::{Summary, Tally, summarise};
 use crate::flow::slices::ALL;
-use crate::flow::windows::{Length, WindowKey};
+use crate::flow::windows::{Length, Span, WindowKey, Windows};
 
-/// Host windows kept: a day of minutes, and hours and days beside them for weeks.
-const HOST_WINDOWS_MAX: usize = 4_096;
+/// Host panes kept: a day of minutes, and hours and days beside them for weeks.
+const HOST_PANES_MAX: usize = 4_096;
 
-/// What the host did over each window, whatever model it served.
+/// What the host did over each pane, whatever model it served. Cumulative windows have none: they begin with a
+/// version, not with the host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct HostWindows(BTreeMap<(Timestamp, Length), Aggregate>);
 
 impl HostWindows {
-    /// Counts a snapshot into the windows of its time.
+    /// Counts a snapshot into the panes of its time.
     pub(super) fn add(&mut self, lengths: &[Length], snapshot: &HostSnapshot) {
-        for length in lengths {
+        for length in lengths.iter().filter(|length| **length != Length::Cumulative) {
             self.0.entry((length.start(snapshot.time), *length)).or_default().add(snapshot);
         }
-        while self.0.len() > HOST_WINDOWS_MAX {
+        while self.0.len() > HOST_PANES_MAX {
             self.0.pop_first();
         }
     }
 
-    fn get(&self, key: &WindowKey) -> Option<&Aggregate> {
-        self.0.get(&(key.start, key.length)).filter(|aggregate| !aggregate.is_empty())
+    fn of(&self, length: Length, start: Timestamp) -> Aggregate {
+        let mut sum = Aggregate::default();
+        for pane in length.panes_of(start).filter_map(|pane| self.0.get(&(pane, length))) {
+            sum.merge(pane);
+        }
+        sum
     }
 }
 
 impl Engine {
     /// Publishes every window that changed since it was last published.
     pub(super) fn publish(&mut self, now: Timestamp, out: &mut Documents) {
-        for key in self.state.windows.take_dirty() {
-            self.publish_window(&key, false, now, out);
-        }
+        let keys = self.state.windows.take_dirty();
+        self.publish_windows(&keys, false, now, out);
     }
 
     /// Publishes windows for the last time, once no label can change them.
@@ -48,33 +54,58 @@ impl Engine {
         if !self.settings.expires {
             return;
         }
-        for key in self.state.windows.settled(now, self.settings.join.label_horizon_ms) {
-            self.publish_window(&key, true, now, out);
+        let keys = self.state.windows.settled(now, self.settings.join.label_horizon_ms);
+        self.publish_windows(&keys, true, now, out);
+        if self.state.windows.close(&keys) {
+            self.state.versions.close(&self.state.windows);
         }
-        self.state.windows.close(now, self.settings.join.label_horizon_ms);
     }
 
-    fn publish_window(&mut self, key: &WindowKey, last: bool, now: Timestamp, out: &mut Documents) {
-        let version = self.state.tables.next_version(now);
-        let tables = &self.state.tables;
-        let Some(window) = self.state.windows.get(key) else { return };
-        let summary = summarise(&window.tally, &tables.task, &|class| tables.class_text(class), self.settings.min_support);
-        let (model, model_version) = tables.series_text(key.series);
-        let (slice_name, slice_value) = tables.slices.text(key.slice);
-        let identity = WindowIdentity {
-            pipeline: &self.settings.pipeline,
-            agent_id: &self.settings.agent.id,
-            model,
-            version: model_version,
-            slice_name,
-            slice_value,
-            length: key.length,
-            start: key.start,
-        };
-        let index = self.compiled.indices.name(Dataset::Quality, key.start);
-        let letterhead = &self.compiled.letterhead;
-        let host = self.state.hosts.get(key);
-        let revision = window.tally.revision();
+    fn publish_windows(&mut self, keys: &[WindowKey], last: bool, now: Timestamp, out: &mut Documents) {
+        if keys.is_empty() {
+            return;
+        }
+        let super::State { tables, windows, hosts, versions, .. } = &mut self.state;
+        let windows = &*windows;
+        let (settings, letterhead, indices) = (&self.settings, &self.compiled.letterhead, &mut self.compiled.indices);
+        let mut press = Press { settings, letterhead, indices, tables, windows, versions, now, last, out };
+        // A host's window is the same for all versions and slices.
+        let mut of_host: BTreeMap<(Length, Timestamp), Aggregate> = BTreeMap::new();
+        for key in keys {
+            of_host.entry((key.length, key.start)).or_insert_with(|| hosts.of(key.length, key.start));
+        }
+        for neighbours in keys.chunk_by(WindowKey::is_beside) {
+            windows.fold(neighbours, Tally::merge, |key, tally, span| {
+                press.window(key, tally, span, of_host.get(&(key.length, key.start)));
+            });
+        }
+        press.comparisons(keys);
+    }
+}
+
+/// All that is needed to make documents of windows.
+pub(super) struct Press<'e> {
+    pub(super) settings: &'e Settings,
+    pub(super) letterhead: &'e Letterhead,
+    pub(super) indices: &'e mut Indices,
+    pub(super) tables: &'e mut Tables,
+    pub(super) windows: &'e Windows,
+    pub(super) versions: &'e mut Versions,
+    pub(super) now: Timestamp,
+    /// No label can change these windows any more.
+    pub(super) last: bool,
+    pub(super) out: &'e mut Documents,
+}
+
+impl Press<'_> {
+    fn window(&mut self, key: &WindowKey, tally: &Tally, span: Option<Span>, host: Option<&Aggregate>) {
+        let version = self.tables.next_version(self.now);
+        let tables = &*self.tables;
+        let summary = summarise(tally, &tables.task, &|class| tables.class_text(class), self.settings.min_support);
+        let index = index_of(self.indices, key);
+        let Some(identity) = identity(self.settings, tables, key, span) else { return };
+        let Self { letterhead, now, last, ref mut out, .. } = *self;
+        let revision = tally.revision();
         let mut add = |dataset: Dataset, part: &[&str], write: &dyn Fn(&mut Vec<u8>)| {
             let id = identity.id(part);
             let document = WindowDocument { identity: &identity, dataset, revision, last };
@@ -86,13 +117,46 @@ impl Engine {
             });
         };
         add(Dataset::Quality, &[], &|bytes| {
+            identity.write_rate(summary.counts.predictions, bytes);
             summary.write_members(bytes);
-            if let Some(host) = host {
+            if let Some(host) = host.filter(|host| !host.is_empty()) {
                 bytes.push(b',');
                 host.write_members(bytes);
             }
         });
         add_companions(&summary, key.slice == ALL, &mut add);
+    }
+}
+
+/// What a window is called; `None` if it is cumulative and has only labels, of predictions from before the pipeline had
+/// cumulative windows.
+pub(super) fn identity<'e>(settings: &'e Settings, tables: &'e Tables, key: &WindowKey, span: Option<Span>) -> Option<WindowIdentity<'e>> {
+    let (model, version) = tables.series_text(key.series);
+    let (slice_name, slice_value) = tables.slices.text(key.slice);
+    let (from, until) = match (key.length, span) {
+        (Length::Cumulative, Some(span)) => (span.first, span.last.plus(1)),
+        (Length::Cumulative, None) => return None,
+        (length, _) => (key.start, length.end(key.start)),
+    };
+    Some(WindowIdentity {
+        pipeline: &settings.pipeline,
+        agent_id: &settings.agent.id,
+        model,
+        version,
+        slice_name,
+        slice_value,
+        length: key.length,
+        start: key.start,
+        from,
+        until,
+    })
+}
+
+/// The index of a window's documents.
+pub(super) fn index_of(indices: &mut Indices, key: &WindowKey) -> Index {
+    match key.length {
+        Length::Cumulative => indices.cumulative(),
+        Length::Fixed(_) | Length::Month | Length::Hopping { .. } => indices.name(Dataset::Quality, key.start),
     }
 }
 

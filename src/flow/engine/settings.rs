@@ -44,12 +44,14 @@ pub struct Settings {
     pub mapping: mapping::Settings,
     /// What the model does.
     pub task: quality::Task,
-    /// Window lengths.
+    /// Lengths of windows, and how they follow one another.
     pub windows: Vec<windows::Length>,
     /// Horizon, patience, hold.
     pub join: join::Settings,
     /// `slices.max_values`: distinct values a slice name may have; beyond, `__other__`.
     pub slice_values_max: usize,
+    /// `slices.cross`: combinations of slice names that are counted as slices of their own.
+    pub slice_crosses: Vec<Vec<String>>,
     /// `privacy.keep_record`: put the original record into the prediction's document.
     pub keep_record: bool,
     /// Windows that changed are published at most this often, in milliseconds.

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::decode::SourceState;
 use crate::flow::document::Tag;
+use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
 use crate::flow::event::{SourceKey, Timestamp, Value};
 use crate::flow::host::History;
 use crate::flow::join::{Address, Early, Join, Open};
 use crate::flow::names::Names;
 use crate::flow::quality::{Outcome, Task, TaskKind};
-use crate::flow::slices::{OTHER, Slices};
+use crate::flow::slices::{Cuts, OTHER, Slices};
 use crate::flow::windows::{Windows, WindowsState};
 
 /// Classes a pipeline may have. A mapping that takes an id for a class would otherwise fill the memory.
@@ -32,11 +33,15 @@ pub(super) struct Tables {
     /// (model, version) of series 0, 1, …
     series: IndexSet<(u32, u32), DefaultHashBuilder>,
     tags: Vec<Tag>,
+    /// Which of its model's versions each series is, in the order of first sight.
+    orders: Vec<u32>,
+    /// Versions of each model.
+    per_model: BTreeMap<u32, u32>,
     classes: Names,
     /// Binary: every class that is not positive is judged as this one.
     negative: Option<u32>,
-    /// The pipeline's slice names, as numbers.
-    slice_names: Vec<u32>,
+    /// Slice names and crosses of the pipeline.
+    cuts: Cuts,
     last_version: i64,
 }
 
@@ -57,6 +62,7 @@ struct Kept {
     held: held::Held,
     history: History,
     hosts: publish::HostWindows,
+    rivals: Versions,
 }
 
 /// A checkpoint that this engine cannot go on from.
@@ -74,10 +80,10 @@ pub enum ResumeError {
 }
 
 impl Tables {
-    pub(super) fn new(task: &Task, slice_names: &[String]) -> Self {
+    pub(super) fn new(settings: &Settings, slice_names: &[String]) -> Self {
         let (mut classes, mut slices) = (Names::default(), Slices::default());
-        let (task, negative) = intern_task(task, &mut classes);
-        let slice_names = slice_names.iter().map(|name| slices.name(name)).collect();
+        let (task, negative) = intern_task(&settings.task, &mut classes);
+        let cuts = slices.cuts(slice_names, &settings.slice_crosses, settings.slice_values_max);
         Self {
             models: Names::default(),
             slices,
@@ -85,9 +91,11 @@ impl Tables {
             versions: Names::default(),
             series: IndexSet::default(),
             tags: Vec::new(),
+            orders: Vec::new(),
+            per_model: BTreeMap::new(),
             classes,
             negative,
-            slice_names,
+            cuts,
             last_version: 0,
         }
     }
@@ -97,13 +105,38 @@ impl Tables {
         let version_number = self.versions.intern(version);
         let (series, new) = self.series.insert_full((model, version_number));
         if new {
-            self.tags.push(Tag::of(pipeline, self.models.text(model), version));
+            self.introduce(pipeline, model, version);
         }
         series as u32
     }
 
+    /// Writes down what follows from a new series' place among the others.
+    fn introduce(&mut self, pipeline: &str, model: u32, version: &str) {
+        self.tags.push(Tag::of(pipeline, self.models.text(model), version));
+        let order = self.per_model.entry(model).or_default();
+        self.orders.push(*order);
+        *order += 1;
+    }
+
+    /// True if there is more than one model version.
+    pub(super) fn has_versions(&self) -> bool {
+        self.series.len() > 1
+    }
+
+    /// How many versions of the same model apart two series were first seen; `None` if they are of different models.
+    pub(super) fn apart(&self, one: u32, other: u32) -> Option<u32> {
+        let order = |series: u32| self.orders.get(series as usize).copied();
+        let same = self.model_of(one) == self.model_of(other);
+        order(one).zip(order(other)).filter(|_| same).map(|(one, other)| one.abs_diff(other))
+    }
+
     pub(super) fn model_of(&self, series: u32) -> u32 {
         self.series.get_index(series as usize).map_or(u32::MAX, |(model, _)| *model)
+    }
+
+    /// The versions of a model, as series, in the order of first sight.
+    pub(super) fn series_of(&self, model: u32) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.series).filter(move |(_, (of, _))| *of == model).map(|(series, _)| series)
     }
 
     /// Model and version of a series.
@@ -116,8 +149,8 @@ impl Tables {
         self.tags.get(series as usize).copied().unwrap_or(Tag(0))
     }
 
-    pub(super) fn slice_set(&mut self, values: &[Option<Cow<'_, str>>], values_max: usize) -> u32 {
-        self.slices.set(&self.slice_names, values, values_max)
+    pub(super) fn slice_set(&mut self, values: &[Option<Cow<'_, str>>]) -> u32 {
+        self.slices.set(&self.cuts, values)
     }
 
     /// The number of a class.
@@ -176,7 +209,7 @@ impl Engine {
     /// # Errors
     /// Only if the encoder fails, which it has no reason to.
     pub fn checkpoint(&self) -> Result<Checkpoint, ResumeError> {
-        let State { heads, sources, tables, join, windows, held, history, hosts } = &self.state;
+        let State { heads, sources, tables, join, windows, held, history, hosts, versions } = &self.state;
         let kept = Kept {
             pipeline: self.settings.pipeline.clone(),
             sources: sources.clone(),
@@ -192,6 +225,7 @@ impl Engine {
             held: held.clone(),
             history: history.clone(),
             hosts: hosts.clone(),
+            rivals: versions.clone(),
         };
         Ok(Checkpoint { heads: heads.clone(), state: postcard::to_stdvec(&kept)? })
     }
@@ -213,11 +247,13 @@ impl Engine {
         tables.slices = kept.slices;
         tables.last_version = kept.last_version;
         for (model, version) in &kept.series {
-            tables.tags.push(Tag::of(&engine.settings.pipeline, tables.models.text(*model), tables.versions.text(*version)));
+            let version = tables.versions.text(*version).to_owned();
+            tables.introduce(&engine.settings.pipeline, *model, &version);
         }
         tables.series = kept.series.into_iter().collect();
         (tables.task, tables.negative) = intern_task(&engine.settings.task, &mut tables.classes);
-        tables.slice_names = engine.compiled.slice_names.iter().map(|name| tables.slices.name(name)).collect();
+        let settings = &engine.settings;
+        tables.cuts = tables.slices.cuts(&engine.compiled.slice_names, &settings.slice_crosses, settings.slice_values_max);
         engine.state.heads = checkpoint.heads.clone();
         engine.state.sources = kept.sources;
         let mut join = Join { earlies: kept.earlies.into_iter().collect(), ..Join::default() };
@@ -229,6 +265,7 @@ impl Engine {
         engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);
         engine.state.history = kept.history;
         engine.state.hosts = kept.hosts;
+        engine.state.versions = kept.rivals;
         if engine.state.windows.any_dirty() {
             engine.publish_at = Some(Timestamp(0));
         }

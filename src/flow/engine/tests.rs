@@ -44,6 +44,7 @@ pub(super) fn settings() -> Settings {
         windows: vec![Length::Fixed(3_600_000)],
         join: join::Settings::default(),
         slice_values_max: 200,
+        slice_crosses: Vec::new(),
         keep_record: true,
         publish_every_ms: 10_000,
         min_support: 1,
@@ -235,4 +236,71 @@ fn bad_records_are_dead_letters_with_their_place() {
     let totals = &engine.totals().inputs[0];
     assert_eq!((totals.events(), totals.predictions, totals.dead_letters), (7, 2, 4));
     assert_eq!(totals.ignored, BTreeMap::from([(mapping::NO_MATCH, 1)]));
+}
+
+/// Two versions score the same ids; twenty of them are labelled.
+fn champion_and_challenger(engine: &mut Engine, index: &mut Index) {
+    let both = |id: u32, version: &str, predicted: &str| prediction(id, predicted, "DE").replace("\"v7\"", &format!("\"{version}\""));
+    // Of 20 frauds v7 finds 12; v8 finds 17, among them 10 of the 12.
+    let (finds, misses) = ("fraud", "legit");
+    let lines: Vec<_> = (0..20)
+        .flat_map(|id| {
+            let old = if id < 12 { finds } else { misses };
+            let new = if (2..19).contains(&id) { finds } else { misses };
+            [both(id, "v7", old), both(id, "v8", new), label(id, "fraud", 5)]
+        })
+        .collect();
+    // The challenger's first prediction is of a moment later.
+    let later = |line: &String| if line.contains("v8") { line.replace(&NINE.to_string(), &(NINE + 1).to_string()) } else { line.clone() };
+    run(engine, index, &lines.iter().map(later).collect::<Vec<_>>(), NINE + 600_000);
+    run(engine, index, &[], NINE + 610_000);
+}
+
+/// Expected, for 12 of 20 and 17 of 20 with 2 and 7 discordant ids: statsmodels 0.15.0, `proportions_ztest([17, 12], [20, 20])`,
+/// `confint_proportions_2indep(17, 20, 12, 20, method="newcomb")`, `mcnemar([[10, 2], [7, 1]], exact=True)`,
+/// `multipletests([p, p], method="holm")`.
+#[test]
+fn versions_of_a_window_are_compared() {
+    let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
+    champion_and_challenger(&mut engine, &mut index);
+    let comparisons = index.of("modelbeat.comparison");
+    assert_eq!(comparisons.len(), 2, "the whole and DE");
+    let whole = comparisons.into_iter().find(|document| document["slice"]["name"] == "_all").unwrap();
+    let close = |found: &Json, expected: f64| assert!((found.as_f64().unwrap() - expected).abs() < 1e-9, "{found} {expected}");
+    let recall = &whole["comparison"]["recall"];
+    close(&recall["difference"], 0.25);
+    close(&recall["low"], -0.027_681_780_730_302_863);
+    close(&recall["high"], 0.484_689_832_746_903_8);
+    close(&recall["z"], 1.770_535_579_491_277_8);
+    close(&recall["p_value"], 0.076_637_962_761_527_29);
+    close(&recall["p_adjusted"], 0.153_275_925_523_054_58);
+    close(&whole["comparison"]["mcnemar"]["p_value"], 0.179_687_5);
+    insta::assert_json_snapshot!(whole);
+}
+
+#[test]
+fn a_comparison_is_final_with_its_windows() {
+    let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
+    champion_and_challenger(&mut engine, &mut index);
+    let later = NINE + 31 * 86_400_000;
+    let next_month = prediction(99, "fraud", "DE").replace(&NINE.to_string(), &later.to_string());
+    run(&mut engine, &mut index, &[next_month], later);
+    run(&mut engine, &mut index, &[], later + 10_000);
+    let finals: Vec<_> = index.of("modelbeat.comparison").iter().map(|document| document["window"]["final"].clone()).collect();
+    assert_eq!(finals, [true, true]);
+    assert_eq!(engine.state.versions.waiting(), 0, "nothing is left of windows that are gone");
+}
+
+/// A window added to the pipeline file over a restart, and a cross with it.
+#[test]
+fn windows_may_be_added_over_a_restart() {
+    let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
+    run(&mut engine, &mut index, &[prediction(1, "fraud", "DE")], NINE);
+    let mut more = settings();
+    more.windows.extend([Length::Cumulative, Length::Hopping { length: 7_200_000, every: 3_600_000 }]);
+    engine = Engine::resume(more, &engine.checkpoint().unwrap()).unwrap();
+    run(&mut engine, &mut index, &[label(1, "fraud", 1), prediction(2, "legit", "FR")], NINE + 1_000);
+    run(&mut engine, &mut index, &[], NINE + 20_000);
+    let lengths: std::collections::BTreeSet<_> = index.of("modelbeat.quality").iter().map(|window| window["window"]["length"].to_string()).collect();
+    assert_eq!(lengths.into_iter().collect::<Vec<_>>(), ["\"1h\"", "\"2h\"", "\"cumulative\""]);
 }

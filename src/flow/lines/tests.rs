@@ -240,3 +240,18 @@ fn a_byte_order_mark_is_three_bytes_or_none() {
     assert_eq!(byte_order_mark("\u{feff}{}".as_bytes()), 3);
     assert_eq!(byte_order_mark(b"\xEF\xBB"), 0);
 }
+
+#[test]
+fn a_dropped_run_gives_its_buffer_to_the_next_splitter() {
+    let pool = Pool::default();
+    let mut first = Splitter::new(Framing::Lines, 100, 0).with_pool(&pool);
+    first.space(1 << 17).extend_from_slice(b"one\ntw");
+    let run = first.take().unwrap();
+    let address = run.bytes.as_ptr();
+    let mut second = Splitter::new(Framing::Lines, 100, 0).with_pool(&pool);
+    assert_ne!(second.space(1 << 17).as_ptr(), address, "it is still lent");
+    drop(run);
+    assert_eq!(first.space(1 << 17).as_ptr(), address);
+    first.space(1).extend_from_slice(b"o\n");
+    assert_eq!(first.take().unwrap().bytes, "two\n");
+}

@@ -22,6 +22,17 @@ pub struct Comparison {
     pub mcnemar: Option<McNemar>,
 }
 
+/// Who is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Sides<'v> {
+    /// The version compared with.
+    pub baseline: &'v str,
+    /// The version in question.
+    pub candidate: &'v str,
+    /// Labelled ids that both scored.
+    pub pairs: u64,
+}
+
 /// One metric of two versions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
@@ -168,9 +179,12 @@ pub fn mcnemar(baseline_only: u64, candidate_only: u64) -> McNemar {
 }
 
 impl Comparison {
-    /// `"comparison":{<metric>:{…},"mcnemar":{…}}`, without outer braces.
-    pub fn write_members(&self, out: &mut Vec<u8>) {
+    /// `"comparison":{"baseline":…,"candidate":…,"pairs":…,<metric>:{…},"mcnemar":{…}}`, without outer braces.
+    pub fn write_members(&self, sides: Sides<'_>, out: &mut Vec<u8>) {
         Members::new(out).object("comparison", |comparison| {
+            comparison.text("baseline", sides.baseline);
+            comparison.text("candidate", sides.candidate);
+            comparison.count("pairs", sides.pairs);
             for difference in &self.differences {
                 comparison.object(difference.name, |members| difference.write(members));
             }

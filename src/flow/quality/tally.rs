@@ -148,6 +148,28 @@ impl Tally {
         }
     }
 
+    /// Adds what versions are compared by, and leaves out what they are not: times and scores, which are most of a tally.
+    pub fn merge_judged(&mut self, other: &Self) {
+        self.revision += other.revision;
+        self.predictions += other.predictions;
+        self.unanswered += other.unanswered;
+        self.labelled += other.labelled;
+        for (&class, &count) in &other.answers {
+            *self.answers.entry(class).or_default() += count;
+        }
+        for (&cell, &count) in &other.cells {
+            *self.cells.entry(cell).or_default() += count;
+        }
+        if let Some(theirs) = &other.moments {
+            self.moments.get_or_insert_default().merge(theirs);
+        }
+    }
+
+    /// Adds late labels that were counted elsewhere: of a pane, by each of the windows it is part of.
+    pub fn late(&mut self, labels: i64) {
+        self.late_labels += labels;
+    }
+
     /// How many changes were taken in: grows with each, and depends on the input alone.
     pub fn revision(&self) -> u64 {
         self.revision

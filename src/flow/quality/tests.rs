@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::comparison::{adjust, compare, mcnemar};
+use super::comparison::{Sides, adjust, compare, mcnemar};
 use super::*;
 
 const BINARY: TaskKind = TaskKind::Binary { positive: 1 };
@@ -209,7 +209,7 @@ fn two_versions_differ_like_this() {
         compare(&BINARY, &baseline, &baseline, None),
     ];
     adjust(&mut family);
-    let document = read(|out| family[0].write_members(out));
+    let document = read(|out| family[0].write_members(Sides { baseline: "v1", candidate: "v2", pairs: 40 }, out));
     let accuracy = &document["comparison"]["accuracy"];
     assert_eq!(
         (

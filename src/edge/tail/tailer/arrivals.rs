@@ -53,7 +53,7 @@ impl Tailer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let mut source = Source::new(&input.settings, path.to_owned(), file)?;
+        let mut source = Source::new(&input.settings, &self.pool, path.to_owned(), file)?;
         self.missing.resume_by_inode(&mut source, out)?;
         self.troubles.clear(path);
         Ok(Some(source))

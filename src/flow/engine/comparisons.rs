@@ -1,0 +1,158 @@
+//! Version against version: a document for each pair of versions in the same window, whenever one of the two changed.
+//!
+//! The baseline of a window is, of the versions in it, the one whose earliest prediction is earliest by event time (of
+//! equals, the first by name). It is compared with at most three others, the next in that order. The tests of
+//! all slices of a window are one family, adjusted together, so all slices are published again when one changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::flow::document::{Action, Dataset, WindowDocument};
+use crate::flow::engine::key_of_id;
+use crate::flow::engine::publish::{Press, identity, index_of};
+use crate::flow::engine::versions::Couple;
+use crate::flow::event::Timestamp;
+use crate::flow::quality::Tally;
+use crate::flow::quality::comparison::{self, Comparison, Sides};
+use crate::flow::windows::{Length, Span, WindowKey};
+
+/// Versions compared in one window; more are a mistake in the mapping, and each is a document a slice.
+const VERSIONS_MAX: usize = 4;
+
+/// Hopping windows compared at a time, all slices of them: bounds what must be held until their tests are adjusted.
+const WINDOWS_AT_ONCE: usize = 32;
+
+/// One slice of a window, compared.
+struct Compared {
+    slice: u32,
+    span: Option<Span>,
+    revision: u64,
+    pairs: u64,
+}
+
+/// Of one start: the slices, and beside them their comparisons.
+type Family = (Vec<Compared>, Vec<Comparison>);
+
+impl Press<'_> {
+    /// Publishes the comparisons that the windows of these keys are part of, and those whose baseline may be another.
+    pub(super) fn comparisons(&mut self, keys: &[WindowKey]) {
+        if !self.tables.has_versions() {
+            return;
+        }
+        let overtaken = if self.last { Vec::new() } else { self.versions.take_overtaken() };
+        let changed: BTreeSet<_> = keys.iter().chain(&overtaken).map(|key| (key.length, key.series, key.start)).collect();
+        let mut starts: BTreeMap<(Length, u32), BTreeSet<Timestamp>> = BTreeMap::new();
+        for (length, series, start) in &changed {
+            starts.entry((*length, self.tables.model_of(*series))).or_default().insert(*start);
+        }
+        for ((length, model), starts) in starts {
+            let versions: Vec<u32> = self.tables.series_of(model).collect();
+            if versions.len() < 2 {
+                continue;
+            }
+            let starts: Vec<_> = starts.into_iter().collect();
+            for starts in starts.chunks(WINDOWS_AT_ONCE) {
+                let mut couples: BTreeMap<(u32, u32), Vec<Couple>> = BTreeMap::new();
+                for couple in starts.iter().flat_map(|start| self.couples(length, *start, &versions)) {
+                    if couple.sides(0).iter().any(|side| changed.contains(&(length, side.series, side.start))) {
+                        couples.entry((couple.low, couple.high)).or_default().push(couple);
+                    }
+                }
+                for couples in couples.values() {
+                    self.compare(couples);
+                }
+            }
+        }
+    }
+
+    /// The pairs to compare in the windows of a start.
+    fn couples(&mut self, length: Length, start: Timestamp, versions: &[u32]) -> Vec<Couple> {
+        let is_here = |series: &&u32| self.windows.has(&WindowKey { length, series: **series, slice: 0, start });
+        let mut here: Vec<u32> = versions.iter().filter(is_here).copied().collect();
+        here.sort_by_key(|series| self.rank(*series));
+        here.truncate(VERSIONS_MAX);
+        if let Some((baseline, candidates)) = here.split_first() {
+            for candidate in candidates {
+                let (low, high) = (*baseline.min(candidate), *baseline.max(candidate));
+                self.versions.compare(Couple { length, start, low, high });
+            }
+        }
+        // Other models' are among them, and such as have a side that is final by now.
+        let is_open = |couple: &Couple| versions.contains(&couple.low) && couple.sides(0).iter().all(|side| self.windows.has(side));
+        self.versions.compared(length, start).filter(is_open).collect()
+    }
+
+    /// What decides who is the baseline: the lesser.
+    fn rank(&self, series: u32) -> (Timestamp, &str) {
+        (self.versions.first(series), self.tables.series_text(series).1)
+    }
+
+    /// Compares one pair of versions in windows of ascending starts, and publishes them.
+    fn compare(&mut self, couples: &[Couple]) {
+        let mut families: BTreeMap<Timestamp, Family> = BTreeMap::new();
+        for slice in 0..self.tables.slices.count() {
+            self.compare_slice(couples, slice, &mut families);
+        }
+        for couple in couples {
+            if let Some((slices, mut comparisons)) = families.remove(&couple.start) {
+                comparison::adjust(&mut comparisons);
+                for (compared, comparison) in slices.iter().zip(&comparisons) {
+                    self.comparison(couple, compared, comparison);
+                }
+            }
+        }
+    }
+
+    fn compare_slice(&self, couples: &[Couple], slice: u32, families: &mut BTreeMap<Timestamp, Family>) {
+        let here: Vec<&Couple> = couples.iter().filter(|couple| couple.sides(slice).iter().all(|side| self.windows.has(side))).collect();
+        let [lows, highs] = [0, 1].map(|side: usize| {
+            let keys: Vec<WindowKey> = here.iter().filter_map(|couple| couple.sides(slice).get(side).copied()).collect();
+            let mut tallies = Vec::with_capacity(keys.len());
+            self.windows.fold(&keys, Tally::merge_judged, |_, tally, span| {
+                let mut judged = Tally::default();
+                judged.merge_judged(tally);
+                tallies.push((judged, span));
+            });
+            tallies
+        });
+        for (couple, ((low, low_span), (high, high_span))) in here.into_iter().zip(lows.into_iter().zip(highs)) {
+            let paired = self.versions.paired(*couple, slice);
+            let count = |signed: i64| u64::try_from(signed).unwrap_or(0);
+            let (low_only, high_only) = (count(paired.low_only), count(paired.high_only));
+            let low_is_baseline = self.low_is_baseline(couple);
+            let ((baseline, candidate), discordant) =
+                if low_is_baseline { ((&low, &high), (low_only, high_only)) } else { ((&high, &low), (high_only, low_only)) };
+            let discordant = (paired.ids > 0).then_some(discordant);
+            let (slices, comparisons) = families.entry(couple.start).or_default();
+            comparisons.push(comparison::compare(&self.tables.task, baseline, candidate, discordant));
+            slices.push(Compared {
+                slice,
+                span: low_span.zip(high_span).map(|(low, high)| low.and(high)),
+                revision: low.revision() + high.revision(),
+                pairs: count(paired.ids),
+            });
+        }
+    }
+
+    fn low_is_baseline(&self, couple: &Couple) -> bool {
+        self.rank(couple.low) < self.rank(couple.high)
+    }
+
+    fn comparison(&mut self, couple: &Couple, compared: &Compared, comparison: &Comparison) {
+        let [low, high] = couple.sides(compared.slice);
+        let (baseline, candidate) = if self.low_is_baseline(couple) { (low, high) } else { (high, low) };
+        let version = self.tables.next_version(self.now);
+        let index = index_of(self.indices, &candidate);
+        let Some(identity) = identity(self.settings, self.tables, &candidate, compared.span) else { return };
+        let (_, baseline) = self.tables.series_text(baseline.series);
+        let id = identity.comparison_id(baseline);
+        let Self { letterhead, now, last, ref mut out, .. } = *self;
+        let document = WindowDocument { identity: &identity, dataset: Dataset::Comparison, revision: compared.revision, last };
+        let sides = Sides { baseline, candidate: identity.version, pairs: compared.pairs };
+        out.add(Action::Index { version }, &index, &id, key_of_id(&id), |bytes| {
+            document.write_head(letterhead, now, bytes);
+            bytes.push(b',');
+            comparison.write_members(sides, bytes);
+            bytes.push(b'}');
+        });
+    }
+}

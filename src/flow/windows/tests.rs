@@ -1,0 +1,137 @@
+//! Windows from events, and their ends.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind};
+
+const MINUTE: i64 = 60_000;
+const PLACE: Place = Place { series: 3, slice_set: 0 };
+const TASK: TaskKind = TaskKind::Binary { positive: 1 };
+const ANSWER: Scored<'static> = Scored { predicted: Outcome::Class(1), score: None, scores: &[], latency_ms: None };
+
+#[test]
+fn an_event_counts_in_every_length_and_slice() {
+    let hopping = Length::Hopping { length: 3 * MINUTE, every: MINUTE };
+    let mut windows = Windows::new(&[Length::Fixed(MINUTE), Length::Month, hopping, Length::Cumulative]);
+    let mut keys = Vec::new();
+    let time = Timestamp(1_795_510_800_123);
+    assert_eq!(windows.change(PLACE, &[4, 5], time, Some(time), |_, key| keys.push(key)), 0);
+    let lengths = [Length::Fixed(MINUTE), Length::Month, hopping, Length::Cumulative];
+    let expected: Vec<_> = lengths.into_iter().flat_map(|length| [0, 4, 5].map(|slice| (length, slice))).collect();
+    assert_eq!(keys.iter().map(|key| (key.length, key.slice)).collect::<Vec<_>>(), expected, "one pane for all three hopping windows");
+    let dirty = windows.take_dirty();
+    assert_eq!(dirty.len(), 3 * (1 + 1 + 3 + 1));
+    assert!(dirty.iter().filter(|key| key.length == hopping).all(|key| windows.has(key)));
+    assert!(!windows.any_dirty());
+}
+
+#[test]
+fn a_straggler_does_not_reopen_a_final_window() {
+    let lengths = [Length::Fixed(MINUTE)];
+    let mut windows = Windows::new(&lengths);
+    windows.change(PLACE, &[], Timestamp(30_000), Some(Timestamp(40_000)), |_, _| {});
+    windows.take_dirty();
+    assert!(windows.settled(Timestamp(59_999), 10_000).is_empty(), "the window has not ended");
+    let closed = windows.settled(Timestamp(60_000), 10_000);
+    assert_eq!(closed.len(), 1);
+    assert!(windows.close(&closed));
+    let mut touched = 0;
+    assert_eq!(windows.change(PLACE, &[7], Timestamp(30_001), Some(Timestamp(99_000)), |_, _| touched += 1), 2);
+    assert_eq!(touched, 0);
+    let resumed = Windows::resume(&lengths, windows.state());
+    assert_eq!(resumed.state(), windows.state());
+    assert!(!resumed.has(&closed[0]));
+}
+
+#[test]
+fn a_cumulative_window_never_ends() {
+    let mut windows = Windows::new(&[Length::Cumulative]);
+    for time in [500, 100, 900] {
+        windows.change(PLACE, &[], Timestamp(time), Some(Timestamp(1_000)), |pane, _| pane.tally.predict(&TASK, &ANSWER));
+    }
+    let keys = windows.take_dirty();
+    let mut found = Vec::new();
+    windows.fold(&keys, Tally::merge, |_, tally, span| found.push((tally.counts().predictions, span.unwrap())));
+    assert_eq!(found, [(3, Span { first: Timestamp(100), last: Timestamp(900) })]);
+    assert!(windows.settled(Timestamp(i64::MAX - 1), 0).is_empty());
+}
+
+/// A prediction in the minute `at`, labelled `delay` minutes after its start, or taken in only.
+#[derive(Clone, Debug)]
+struct Event {
+    at: i64,
+    delay: Option<i64>,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = (prop_oneof![0..12_i64, 30..34_i64, 900..902_i64], prop::option::of(-3..9_i64));
+    prop::collection::vec(event.prop_map(|(at, delay)| Event { at, delay }), 1..40)
+}
+
+proptest! {
+    /// The oracle counts, for each window, the events that lie in it.
+    #[test]
+    fn hopping_windows_are_what_lies_in_them(events in events(), panes in 2..6_i64) {
+        let length = Length::Hopping { length: panes * MINUTE, every: MINUTE };
+        let mut windows = Windows::new(&[length]);
+        for event in &events {
+            let time = Timestamp(event.at * MINUTE + 17);
+            windows.change(PLACE, &[], time, Some(time), |pane, _| pane.tally.predict(&TASK, &ANSWER));
+            if let Some(delay) = event.delay {
+                let label = Timestamp((event.at + delay) * MINUTE);
+                windows.change(PLACE, &[], time, None, |pane, key| {
+                    let judgement = Judgement { actual: Outcome::Class(1), delay_ms: None, late: key.length.is_late(key.start, label) };
+                    pane.label(&TASK, &ANSWER, Judged { judgement, overdue: key.length.overdue(key.start, label) });
+                });
+            }
+        }
+        let keys = windows.take_dirty();
+        let mut found = Vec::new();
+        windows.fold(&keys, Tally::merge, |key, tally, _| {
+            let counts = tally.counts();
+            found.push((key.start.0 / MINUTE, counts.predictions, counts.labelled, counts.late_labels));
+        });
+        let mut expected = Vec::new();
+        for start in -10..1_000_i64 {
+            let inside: Vec<_> = events.iter().filter(|event| (start..start + panes).contains(&event.at)).collect();
+            let late = |event: &&&Event| event.delay.is_some_and(|delay| event.at + delay >= start + panes);
+            let count = |some: usize| some as u64;
+            if !inside.is_empty() {
+                let labelled = inside.iter().filter(|event| event.delay.is_some()).count();
+                expected.push((start, count(inside.len()), count(labelled), count(inside.iter().filter(late).count())));
+            }
+        }
+        prop_assert_eq!(found, expected);
+    }
+
+    /// A window becomes final exactly once, when it has ended and the horizon of all its predictions is over; a pane lives as
+    /// long as one window over it.
+    #[test]
+    fn hopping_windows_close_when_all_their_panes_are_over(arrivals in prop::collection::vec((0..8_i64, 0..20_i64), 1..12), panes in 2..4_i64) {
+        let length = Length::Hopping { length: panes * MINUTE, every: MINUTE };
+        let mut windows = Windows::new(&[length]);
+        for &(at, arrived) in &arrivals {
+            windows.change(PLACE, &[9], Timestamp(at * MINUTE), Some(Timestamp(arrived * MINUTE)), |_, _| {});
+        }
+        windows.take_dirty();
+        let horizon = 5;
+        let mut closed = BTreeMap::new();
+        for now in 0..40_i64 {
+            let settled = windows.settled(Timestamp(now * MINUTE), horizon * MINUTE);
+            windows.close(&settled);
+            for key in settled.iter().filter(|key| key.slice == ALL) {
+                prop_assert_eq!(closed.insert(key.start.0 / MINUTE, now), None, "closed twice");
+            }
+        }
+        let mut expected = BTreeMap::new();
+        for start in -5..8_i64 {
+            let inside = arrivals.iter().filter(|(at, _)| (start..start + panes).contains(at));
+            if let Some(last) = inside.map(|(_, arrived)| arrived).max() {
+                expected.insert(start, (last + horizon).max(start + panes));
+            }
+        }
+        prop_assert_eq!(closed, expected);
+        prop_assert!(windows.is_empty());
+    }
+}
