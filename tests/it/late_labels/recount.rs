@@ -315,6 +315,7 @@ impl Class {
 
 /// Over the classes that a labelled prediction or its label names; one of them without a value of its own counts as 0.
 fn averages(classes: &[Class]) -> Numbers {
+    type Metric = fn(&Class) -> Option<f64>;
     let seen: Vec<&Class> = classes
         .iter()
         .filter(|class| class.support() + class.predicted() > 0)
@@ -329,7 +330,7 @@ fn averages(classes: &[Class]) -> Numbers {
         predictions: 0,
         all_predictions: 0,
     };
-    let metrics: [(&str, fn(&Class) -> Option<f64>); 3] = [
+    let metrics: [(&str, Metric); 3] = [
         ("precision", Class::precision),
         ("recall", Class::recall),
         ("f1", Class::f1),
