@@ -35,6 +35,9 @@ const INTAKE_MAX: usize = 32;
 /// Steps of documents between the engine and shipping.
 const CARGO_MAX: usize = 4;
 
+/// Time between two scans of the globs; notifications make it faster where they work.
+const POLL: Duration = Duration::from_secs(1);
+
 /// How an agent is run, apart from its pipeline file.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -139,6 +142,7 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
     };
     // A receiver that was told to stop still answers what it has taken; nothing may be lost, so nothing is aborted here.
     stopping.send_replace(true);
+    sources.tail.stop();
     let ending = match early {
         Some(ended) => ended?,
         None if options.once => shipping.await?,
@@ -181,7 +185,7 @@ fn report(pipeline: &str, engine: &Engine, progress: &ship::Progress) {
         documents = documents.documents,
         stored = documents.stored,
         superseded = documents.superseded,
-        refused = documents.dead_lettered,
+        refused = documents.dead_documents,
         "pipeline ended"
     );
 }
@@ -201,12 +205,14 @@ type Heads = std::collections::BTreeMap<SourceKey, crate::flow::event::Head>;
 
 struct SourcesOpened {
     files: Vec<tail::Settings>,
-    receivers: Vec<(receive::Opened, journal::Journal, SourceKey)>,
+    journals: Vec<journal::Opened>,
+    /// None under `--once`, which reads what was accepted earlier and listens to nobody.
+    receivers: Vec<(receive::Bound, journal::Journal)>,
 }
 
 impl Opened {
     async fn open(config: Config, options: &Options) -> Result<Self, Error> {
-        let Config { mut engine, files, receivers, host, elasticsearch, file_output } = config;
+        let Config { mut engine, files, receivers, host, elasticsearch, file_output, warnings: _ } = config;
         let folder = options.data_dir.join(&engine.pipeline);
         let checkpoints = checkpoint::Store::open(&folder)?;
         let checkpoint = checkpoints.load()?;
@@ -237,15 +243,18 @@ impl Opened {
             dead_letters: dead_letters::DeadLetters::new(&folder, dead_letters::Settings::default()),
             checkpoints,
         };
-        let mut opened = Vec::new();
+        let mut sources = SourcesOpened { files, journals: Vec::new(), receivers: Vec::new() };
         for settings in receivers {
-            let key = SourceKey(format!("http-{}", settings.input.0).into());
-            let journal = journal::Journal::open(&folder.join(format!("journal-{}", settings.input.0)), &settings)?;
-            let receiver = receive::bind(settings).await?;
-            info!(%pipeline, address = %receiver.address(), "http input is listening");
-            opened.push((receiver, journal, key));
+            let journal = journal::Settings { data: folder.clone(), input: settings.input, bytes_max: settings.journal_bytes_max };
+            let checkpointed = heads.get(&journal.source()).map_or(0, |head| head.offset);
+            let opened = journal::open(&journal, checkpointed)?;
+            if !options.once {
+                let bound = receive::bind(settings).await?;
+                info!(%pipeline, address = %bound.address(), "http input is listening");
+                sources.receivers.push((bound, opened.journal.clone()));
+            }
+            sources.journals.push(opened);
         }
-        let sources = SourcesOpened { files, receivers: opened };
         Ok(Self { pipeline, engine, heads, sources, host, ship, outlets })
     }
 }
@@ -276,35 +285,42 @@ fn agent_id(host: &str, folder: &std::path::Path) -> String {
 /// The running sources.
 struct Sources {
     tasks: JoinSet<Result<(), Error>>,
-    journals: Vec<(SourceKey, journal::Journal)>,
     receivers: JoinSet<Result<(), Error>>,
+    journals: Vec<(SourceKey, journal::Journal)>,
+    tail: tail::Stop,
 }
 
 impl Sources {
     fn start(opened: SourcesOpened, heads: &Heads, once: bool, intake: &mpsc::Sender<Intake>, stopped: &watch::Receiver<bool>) -> Result<Self, Error> {
-        let mut sources = Self { tasks: JoinSet::new(), journals: Vec::new(), receivers: JoinSet::new() };
+        let mut sources = Self { tasks: JoinSet::new(), receivers: JoinSet::new(), journals: Vec::new(), tail: tail::Stop::new() };
         if !opened.files.is_empty() {
-            let mode = if once { tail::Mode::Once } else { tail::Mode::Follow { poll: tail::POLL } };
-            let (ended, end) = tokio::sync::oneshot::channel();
-            let (heads, intake, stopped) = (heads.clone(), intake.clone(), stopped.clone());
-            std::thread::Builder::new()
-                .name("tail".into())
-                .spawn(move || ended.send(tail::run(opened.files, &heads, mode, intake, stopped)).is_ok())
-                .map_err(Error::Thread)?;
-            sources.tasks.spawn(async move { Ok(end.await.map_err(|_| Error::Broken("tailing"))??) });
+            sources.start_tail(opened.files, heads.clone(), once, intake.clone())?;
         }
-        for (receiver, journal, key) in opened.receivers {
-            let offset = heads.get(&key).map_or(0, |head| head.offset);
-            let reader = journal.reader(offset);
-            let (intake, stopped_reader) = (intake.clone(), stopped.clone());
-            sources.tasks.spawn(async move { Ok(reader.run(once, intake, stopped_reader).await?) });
-            if !once {
-                let (journal, stopped) = (journal.clone(), stopped.clone());
-                sources.receivers.spawn(async move { Ok(receive::run(receiver, journal, stopped).await?) });
-            }
+        for journal::Opened { journal, reader, losses: _ } in opened.journals {
+            let key = reader.source().clone();
+            let from = heads.get(&key).map_or(0, |head| head.offset);
+            let until = if once { journal::Until::Drained } else { journal::Until::Stopped };
+            let (intake, stopped) = (intake.clone(), stopped.clone());
+            sources.tasks.spawn(async move { Ok(reader.run(from, until, intake, stopped).await?) });
             sources.journals.push((key, journal));
         }
+        for (bound, journal) in opened.receivers {
+            let stopped = stopped.clone();
+            sources.receivers.spawn(async move { Ok(receive::run(bound, journal, stopped).await?) });
+        }
         Ok(sources)
+    }
+
+    fn start_tail(&mut self, files: Vec<tail::Settings>, heads: Heads, once: bool, intake: mpsc::Sender<Intake>) -> Result<(), Error> {
+        let mode = if once { tail::Mode::Once } else { tail::Mode::Follow { poll: POLL } };
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let (stop, status) = (self.tail.clone(), tail::Status::default());
+        std::thread::Builder::new()
+            .name("tail".into())
+            .spawn(move || ended.send(tail::run(files, &heads, mode, &intake, &stop, &status)).is_ok())
+            .map_err(Error::Thread)?;
+        self.tasks.spawn(async move { Ok(end.await.map_err(|_| Error::Broken("tailing"))??) });
+        Ok(())
     }
 
     /// Ends when a source failed, or when all have come to their end (which only `--once` has).

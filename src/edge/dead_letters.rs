@@ -8,16 +8,21 @@
 //! a [`take`] exclude each other by `flock` on `dead-letters.lock`, held only for the moment: an appender looks, each time,
 //! whether its file is still the one of that name. A line that a crash cut short is skipped and counted when read.
 
+mod files;
+
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::edge::now::now;
 use crate::flow::document::DeadLetter;
 use crate::flow::event::Timestamp;
+pub use files::{Entries, files, read, take};
+use files::{lock, roll, rolled_files};
 
 const CURRENT: &str = "dead-letters.ndjson";
 
@@ -55,6 +60,8 @@ pub struct DeadLetters {
     current: Option<Current>,
     /// Bytes in rolled files, as of the last look; `None`: not looked yet.
     rolled_bytes: Option<u64>,
+    /// Said that it fills up.
+    warned: bool,
 }
 
 #[derive(Debug)]
@@ -108,6 +115,7 @@ impl DeadLetters {
             settings,
             current: None,
             rolled_bytes: None,
+            warned: false,
         }
     }
 
@@ -154,16 +162,17 @@ impl DeadLetters {
             self.open_current()?;
         }
         let length = self.current.as_ref().map_or(0, |current| current.length);
-        if self.rolled()? + length + more > self.settings.bytes_max {
+        if !self.has_room(length, more)? {
             // Perhaps someone has made room since we last looked.
             self.rolled_bytes = None;
-            if self.rolled()? + length + more > self.settings.bytes_max {
+            if !self.has_room(length, more)? {
                 return Err(Error::Full {
                     folder: self.folder.clone(),
                     bytes_max: self.settings.bytes_max,
                 });
             }
         }
+        self.warn(self.rolled_bytes.unwrap_or(0) + length + more);
         let Some(current) = &mut self.current else {
             return Ok(());
         };
@@ -178,6 +187,28 @@ impl DeadLetters {
                 Err(self.error("write", source))
             }
         }
+    }
+
+    /// An empty log has room for anything: one step's letters may be more than the cap.
+    fn has_room(&mut self, length: u64, more: u64) -> Result<bool, Error> {
+        let kept = self.rolled()? + length;
+        Ok(kept == 0 || kept + more <= self.settings.bytes_max)
+    }
+
+    /// Says once that the log fills up, and again if it does so after someone has made room.
+    fn warn(&mut self, bytes: u64) {
+        let bytes_max = self.settings.bytes_max;
+        let is_filling = bytes > bytes_max / 4 * 3;
+        if is_filling && !self.warned {
+            let folder = self.folder.display().to_string();
+            warn!(
+                bytes,
+                bytes_max,
+                folder,
+                "dead-letter log is three quarters full, shipping will wait when it is full"
+            );
+        }
+        self.warned = is_filling;
     }
 
     /// Bytes in rolled files.
@@ -241,115 +272,10 @@ impl Current {
     }
 }
 
-/// The log's files, oldest first.
-pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = rolled_files(folder)?;
-    let current = folder.join(CURRENT);
-    if current.try_exists()? {
-        files.push(current);
-    }
-    Ok(files)
-}
-
-/// Rolls the current file away, so that no agent appends to the files returned (oldest first), and they may be
-/// read, sent again and removed.
-pub fn take(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let lock = lock(folder)?;
-    if folder.join(CURRENT).try_exists()? {
-        roll(folder)?;
-    }
-    drop(lock);
-    rolled_files(folder)
-}
-
-/// Reads one file of the log, entry by entry.
-pub fn read(path: &Path) -> io::Result<Entries> {
-    Ok(Entries {
-        lines: BufReader::new(File::open(path)?),
-        torn: 0,
-    })
-}
-
-/// Entries of one file, oldest first.
-#[derive(Debug)]
-pub struct Entries {
-    lines: BufReader<File>,
-    torn: u64,
-}
-
-impl Entries {
-    /// Lines so far that are no entries: cut short by a crash.
-    #[must_use]
-    pub fn torn(&self) -> u64 {
-        self.torn
-    }
-}
-
-impl Iterator for Entries {
-    type Item = io::Result<Entry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match self.lines.read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) => match serde_json::from_slice(&line) {
-                    Ok(entry) => return Some(Ok(entry)),
-                    Err(_) if line.trim_ascii().is_empty() => {}
-                    Err(_) => self.torn += 1,
-                },
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-}
-
 fn written(time: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(time.0)
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_string()
-}
-
-fn lock(folder: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(folder.join("dead-letters.lock"))?;
-    file.lock()?;
-    Ok(file)
-}
-
-/// Renames the current file to the next free number. Needs the lock.
-fn roll(folder: &Path) -> io::Result<()> {
-    let last = rolled_files(folder)?.pop();
-    let next = last.as_deref().and_then(number).unwrap_or(0) + 1;
-    let to = folder.join(format!("dead-letters.{next:06}.ndjson"));
-    std::fs::rename(folder.join(CURRENT), to)?;
-    File::open(folder)?.sync_all()
-}
-
-/// Oldest first.
-fn rolled_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if number(&path).is_some() {
-            files.push(path);
-        }
-    }
-    files.sort_by_key(|path| number(path));
-    Ok(files)
-}
-
-fn number(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    let digits = name
-        .strip_prefix("dead-letters.")?
-        .strip_suffix(".ndjson")?;
-    digits.parse().ok()
 }
 
 /// A crash may have cut the last line short: what comes now begins on a line of its own.
@@ -367,101 +293,4 @@ fn end_torn_line(file: &mut File) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn letter(text: &str) -> DeadLetter {
-        DeadLetter {
-            reason: "no field `id`".to_owned(),
-            origin: "p.jsonl:17".to_owned(),
-            position: None,
-            text: text.to_owned(),
-            action: None,
-        }
-    }
-
-    fn texts(folder: &Path) -> Vec<String> {
-        let entries = files(folder)
-            .unwrap()
-            .into_iter()
-            .flat_map(|path| read(&path).unwrap());
-        entries.map(|entry| entry.unwrap().letter.text).collect()
-    }
-
-    fn log(folder: &Path, bytes_max: u64) -> DeadLetters {
-        DeadLetters::new(folder, Settings { bytes_max })
-    }
-
-    #[test]
-    fn what_is_appended_is_read_back_over_restarts() {
-        let folder = tempfile::tempdir().unwrap();
-        for text in ["a", "b\n\"{"] {
-            let mut log = log(folder.path(), 1 << 20);
-            log.append(&[letter(text)]).unwrap();
-            log.sync().unwrap();
-        }
-        assert_eq!(texts(folder.path()), ["a", "b\n\"{"]);
-        let mode = folder.path().join(CURRENT).metadata().unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_torn_line_is_skipped_and_counted_and_harms_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        log(folder.path(), 1 << 20).append(&[letter("a")]).unwrap();
-        let path = folder.path().join(CURRENT);
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes.extend_from_slice(b"{\"time\":\"20");
-        std::fs::write(&path, bytes).unwrap();
-        log(folder.path(), 1 << 20).append(&[letter("b")]).unwrap();
-        let mut entries = read(&path).unwrap();
-        assert_eq!(entries.by_ref().count(), 2);
-        assert_eq!(entries.torn(), 1);
-    }
-
-    #[test]
-    fn at_the_cap_it_refuses_whole_and_takes_again_once_there_is_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = log(folder.path(), 300);
-        log.append(&[letter("a")]).unwrap();
-        let error = log.append(&[letter(&"x".repeat(300))]).unwrap_err();
-        assert!(matches!(error, Error::Full { .. }), "{error}");
-        assert_eq!(texts(folder.path()), ["a"]);
-        for path in take(folder.path()).unwrap() {
-            std::fs::remove_file(path).unwrap();
-        }
-        log.append(&[letter("b")]).unwrap();
-        assert_eq!(texts(folder.path()), ["b"]);
-    }
-
-    #[test]
-    fn what_is_taken_grows_no_more_while_the_agent_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = log(folder.path(), 1 << 20);
-        log.append(&[letter("a")]).unwrap();
-        let taken = take(folder.path()).unwrap();
-        log.append(&[letter("b")]).unwrap();
-        let again = take(folder.path()).unwrap();
-        assert_eq!((taken.len(), again.len()), (1, 2));
-        let first: Vec<_> = read(&taken[0])
-            .unwrap()
-            .map(|entry| entry.unwrap().letter.text)
-            .collect();
-        assert_eq!(first, ["a"]);
-        assert_eq!(texts(folder.path()), ["a", "b"]);
-    }
-
-    #[test]
-    fn a_full_file_is_rolled_and_order_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = log(folder.path(), 1 << 30);
-        let large = "x".repeat(usize::try_from(ROLL_BYTES / 2).unwrap());
-        for text in ["1", large.as_str(), large.as_str(), "2"] {
-            log.append(&[letter(text)]).unwrap();
-        }
-        log.sync().unwrap();
-        assert_eq!(files(folder.path()).unwrap().len(), 2);
-        let read = texts(folder.path());
-        assert_eq!((read[0].as_str(), read[3].as_str()), ("1", "2"));
-    }
-}
+mod tests;

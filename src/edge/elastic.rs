@@ -35,7 +35,7 @@ use crate::flow::bulk::{Explanation, explain};
 use hosts::Hosts;
 
 /// A bulk request waits a minute for its shards at most; then it answers, or never will.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// `output.elasticsearch`: how to reach the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

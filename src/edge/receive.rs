@@ -1,9 +1,36 @@
 //! HTTP: authenticate, limit, append to the journal, answer after the fsync.
+//!
+//! `POST /v1/events`, `/v1/predictions` and `/v1/labels` take JSON records. A 202 means that every record of the body is
+//! durable; any other answer that none is (save a lost connection, and 503 after a failed fsync, where it is open).
+//! Driven by the agent: [`bind`] first, then [`run`] until told to stop.
+//!
+//! Whoever connects is hostile until shown otherwise: connections, header and body time, body bytes before and after
+//! decompression, bytes in memory over all requests, nesting, and work done at once are limited, each by a named constant
+//! or a setting. HTTP/1.1 only: every shipper speaks it, and what is not there cannot be attacked.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::edge::journal::Journal;
 use crate::flow::event::InputId;
+
+mod accept;
+mod answer;
+mod body;
+mod counters;
+mod memory;
+mod routes;
+mod tls;
+
+pub use counters::Counters;
 
 /// One `type: http` input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,3 +59,183 @@ pub struct Tls {
     /// PEM authorities a client certificate must come from (mTLS).
     pub client_ca: Option<PathBuf>,
 }
+
+/// A client has this long for a TLS handshake, and for the header of each request: slow-loris holds a connection no
+/// longer. An idle kept-alive connection is closed after it too.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// Why a receiver cannot start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Anybody could send labels.
+    #[error(
+        "{address} can be reached from outside: set `token:` or `tls.client_ca:`, or listen on 127.0.0.1"
+    )]
+    Exposed {
+        /// As configured.
+        address: SocketAddr,
+    },
+    /// The largest body would never fit.
+    #[error(
+        "`journal_bytes_max` ({journal_bytes_max}) must be at least twice `body_bytes_max` ({body_bytes_max}): \
+         a body is kept whole"
+    )]
+    Quota {
+        /// As configured.
+        journal_bytes_max: u64,
+        /// As configured.
+        body_bytes_max: usize,
+    },
+    /// Certificate, key or authority.
+    #[error("cannot use {path} for TLS: {reason}", path = path.display())]
+    Tls {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Listening came to an end by itself.
+    #[error("the receiver on {address} failed")]
+    Serve {
+        /// Where it listened.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A receiver that has its address: connections wait for [`run`].
+#[derive(Debug)]
+pub struct Bound {
+    settings: Settings,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    counters: Arc<Counters>,
+}
+
+impl Bound {
+    /// The address, with the port that was found where the settings say 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has done so far; goes on counting.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+}
+
+/// Checks the settings, reads the certificates, takes the address.
+///
+/// # Errors
+/// See [`Error`]; all but `Serve`.
+pub async fn bind(settings: Settings) -> Result<Bound, Error> {
+    let address = settings.listen;
+    let has_client_ca = settings
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
+    if settings.token.is_none() && !has_client_ca && !address.ip().is_loopback() {
+        return Err(Error::Exposed { address });
+    }
+    let Settings {
+        journal_bytes_max,
+        body_bytes_max,
+        ..
+    } = settings;
+    if journal_bytes_max / 2 < body_bytes_max as u64 {
+        return Err(Error::Quota {
+            journal_bytes_max,
+            body_bytes_max,
+        });
+    }
+    let tls = settings.tls.as_ref().map(tls::load).transpose()?;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    Ok(Bound {
+        settings,
+        listener,
+        address,
+        tls,
+        counters: Arc::default(),
+    })
+}
+
+/// Serves until told to stop; then takes no connection and no new request, and answers those under way, which their own
+/// limits bound. Dropping the future, say at the end of a grace, closes what is still open: those clients get no answer.
+///
+/// # Errors
+/// [`Error::Serve`].
+pub async fn run(
+    bound: Bound,
+    journal: Journal,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let Bound {
+        settings,
+        listener,
+        address,
+        tls,
+        counters,
+    } = bound;
+    let limit = accept::Limit::new(Arc::clone(&counters));
+    let app = routes::router(&settings, journal, counters).into_make_service();
+    let handle = CloseOnDrop(Handle::new());
+    let mut server = Server::from_listener(listener)
+        .handle(handle.0.clone())
+        .http1_only()
+        .first_request_timeout(HEADER_TIME)
+        .accept_error_handler(|peer, error| {
+            tracing::debug!(?peer, %error, "a connection was not accepted");
+        });
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(HEADER_TIME);
+
+    let stopping = async {
+        // An error means that nobody is left who could say stop: the same.
+        stop.wait_for(|stop| *stop).await.ok();
+        handle.0.graceful_shutdown(None);
+        std::future::pending::<io::Result<()>>().await
+    };
+    let serving = async {
+        match tls {
+            Some(config) => {
+                let tls = RustlsAcceptor::new(RustlsConfig::from_config(config));
+                let tls = tls.handshake_timeout(HEADER_TIME).acceptor(limit);
+                server.acceptor(tls).serve(app).await
+            }
+            None => server.acceptor(limit).serve(app).await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = serving => outcome,
+        outcome = stopping => outcome,
+    };
+    outcome.map_err(|source| Error::Serve { address, source })
+}
+
+/// Connections are tasks of their own: they must not outlive the receiver.
+struct CloseOnDrop(Handle<SocketAddr>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}
+
+#[cfg(test)]
+mod tests;

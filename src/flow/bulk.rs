@@ -2,7 +2,7 @@
 //!
 //! Driven by `edge::ship`. Three things live here: [`Lane`] packs documents into [`Request`]s and keeps two items
 //! with one key from flying together; [`Request::settle`] reads a reply and says, for every item, what the caller does
-//! next; [`backoff`] says how long to wait before it does. What is sent again is cut out of the request by byte range
+//! next; [`backoff()`] says how long to wait before it does. What is sent again is cut out of the request by byte range
 //! and never encoded anew.
 //!
 //! Invariant: nothing is lost on the way. For every request and any status and reply, however garbled,
@@ -22,6 +22,7 @@
 mod backoff;
 mod lane;
 mod reply;
+mod revive;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 pub use backoff::backoff;
 pub use lane::Lane;
 pub use reply::{Explanation, explain};
+pub use revive::revive;
 pub use settle::{Pause, Settled};
 
 /// A `_bulk` body and where its documents lie in it. Not empty.

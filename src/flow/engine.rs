@@ -145,7 +145,9 @@ impl Engine {
         out: &mut Documents,
     ) {
         let mut decoder = Decoder::new(format, wanted);
-        for (at, record) in lines::records(&batch.bytes, format.framing()) {
+        let mark = if batch.base == 0 { lines::byte_order_mark(&batch.bytes) } else { 0 };
+        let text = batch.bytes.get(mark..).unwrap_or_default();
+        for (at, record) in lines::records(text, format.framing()).map(|(at, record)| (at + mark, record)) {
             let had_header = source_state.is_some();
             let mut rows = 0_usize;
             let decoded = decoder.rows(source_state, record, |row| {

@@ -22,7 +22,8 @@ fn reading_the_files_again_changes_nothing() {
 #[test]
 fn stopping_in_the_middle_and_going_on_gives_the_documents_of_one_run() {
     let prefix = Prefix::new(Cluster::plain(), "stops");
-    let (home, pipeline) = (Home::new(), nannyml::pipeline("multiclass"));
+    let home = Home::new();
+    let pipeline = nannyml::write_pipeline(&home, &nannyml::pipeline_text("multiclass"));
     nannyml::set_up(&home, &pipeline, &prefix);
     let stored = || {
         let everything = json!({ "match_all": {} });

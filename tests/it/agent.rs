@@ -3,6 +3,7 @@
 //! The agent sees only the environment that a story gives it, so that a shell's variables cannot change a result.
 
 use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -121,12 +122,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Waits for a log line with this message and returns its fields.
+    /// Waits for a log line with this message and returns it: its fields stand beside the message.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, message: &str) -> Value {
         self.wait_for(&format!("the log line `{message}`"), |line| {
-            let fields = &line["fields"];
-            (fields["message"] == message).then(|| fields.clone())
+            (line["message"] == message).then(|| line.clone())
         })
     }
 
@@ -142,8 +142,8 @@ impl Agent {
     /// Where the HTTP input listens: pipelines say `listen: 127.0.0.1:0`, the log says which port it became.
     #[track_caller]
     pub(crate) fn http_address(&mut self) -> String {
-        let fields = self.wait_for_log("http input is listening");
-        fields["address"].as_str().expect("an address").to_owned()
+        let line = self.wait_for_log("http input is listening");
+        line["address"].as_str().expect("an address").to_owned()
     }
 
     #[track_caller]
@@ -162,6 +162,25 @@ impl Agent {
                 (None, Some(status)) => panic!("modelbeat ended ({status}) before {what}"),
             }
         })
+    }
+
+    /// Waits until two values are equal; an agent that has ended will not make them so.
+    #[track_caller]
+    pub(crate) fn wait_until_equal<T: PartialEq + Debug>(
+        &mut self,
+        what: &str,
+        expected: &T,
+        mut see: impl FnMut() -> T,
+    ) {
+        wait::until(&format!("{what} to be {expected:?}"), || {
+            let ended = self.exit_status();
+            let seen = see();
+            match ended {
+                _ if seen == *expected => Ok(()),
+                None => Err(format!("{seen:?}")),
+                Some(status) => panic!("modelbeat ended ({status}) when {what} was {seen:?}"),
+            }
+        });
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

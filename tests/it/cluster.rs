@@ -180,7 +180,10 @@ impl Drop for Prefix {
 
 #[track_caller]
 fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: this test needs a real Elasticsearch; run it by `tests/run`")
-    })
+    let value = env::var(name).unwrap_or_default();
+    assert!(
+        !value.is_empty(),
+        "{name} is not set: this test needs a real Elasticsearch; run it by `tests/run`"
+    );
+    value
 }

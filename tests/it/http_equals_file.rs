@@ -17,7 +17,6 @@ use crate::agent::{Agent, Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
 use crate::documents::Documents;
 use crate::nannyml;
-use crate::wait;
 
 const TOKEN: &str = "a-token-for-this-test";
 
@@ -41,10 +40,12 @@ const BY_HTTP: &str = r"  - type: http
 fn labels_over_http_give_the_documents_that_labels_in_a_file_give() {
     let prefix = Prefix::new(Cluster::plain(), "http");
     let home = Home::new();
-    let pipeline = home.write("pipeline.yml", &pipeline_with_http());
+    let pipeline = nannyml::write_pipeline(&home, &pipeline_with_http());
     let certificate = write_certificate(&home);
     let configured = |command| nannyml::with_variables(command, &prefix).env("TOKEN", TOKEN);
-    nannyml::set_up(&home, &nannyml::pipeline("multiclass"), &prefix);
+    configured(Modelbeat::new(&home, &["setup"]).argument(&pipeline))
+        .finish()
+        .expect_code(0);
 
     let mut agent = configured(Modelbeat::run(&home, &pipeline)).start();
     let sender = Sender::to(&mut agent, &certificate);
@@ -52,7 +53,7 @@ fn labels_over_http_give_the_documents_that_labels_in_a_file_give() {
     let (early, late) = labels.split_at(labels.len() / 2);
     sender.send_all(early);
     let predictions = prefix.indices("predictions");
-    wait::until_equal("all predictions stored", &(labels.len() as u64), || {
+    agent.wait_until_equal("all predictions stored", &(labels.len() as u64), || {
         prefix
             .cluster()
             .count(&predictions, &json!({ "match_all": {} }))
@@ -70,7 +71,7 @@ fn labels_over_http_give_the_documents_that_labels_in_a_file_give() {
 fn a_sender_without_the_token_or_with_a_broken_body_is_told_so_and_nothing_is_taken() {
     let prefix = Prefix::new(Cluster::plain(), "refused");
     let home = Home::new();
-    let pipeline = home.write("pipeline.yml", &pipeline_with_http());
+    let pipeline = nannyml::write_pipeline(&home, &pipeline_with_http());
     let certificate = write_certificate(&home);
     let mut agent = nannyml::with_variables(Modelbeat::run(&home, &pipeline), &prefix)
         .env("TOKEN", TOKEN)
@@ -88,7 +89,7 @@ fn a_sender_without_the_token_or_with_a_broken_body_is_told_so_and_nothing_is_ta
 }
 
 fn pipeline_with_http() -> String {
-    let text = fs::read_to_string(nannyml::pipeline("multiclass")).expect("committed");
+    let text = nannyml::pipeline_text("multiclass");
     assert!(
         text.contains(BY_FILE),
         "the pipeline's label input has changed"

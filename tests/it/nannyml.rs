@@ -28,9 +28,15 @@ pub(crate) fn data() -> PathBuf {
     folder.into()
 }
 
-/// `binary` → `pipelines/nannyml-binary.yml`.
-pub(crate) fn pipeline(set: &str) -> PathBuf {
-    repository().join(format!("pipelines/nannyml-{set}.yml"))
+/// `binary` → the text of `pipelines/nannyml-binary.yml`.
+pub(crate) fn pipeline_text(set: &str) -> String {
+    let path = pipelines().join(format!("nannyml-{set}.yml"));
+    fs::read_to_string(path).expect("committed")
+}
+
+/// The folder of pipeline files that come with modelbeat.
+pub(crate) fn pipelines() -> PathBuf {
+    repository().join("pipelines")
 }
 
 /// `binary` → `tests/reference/expected/binary.json`.
@@ -38,6 +44,12 @@ pub(crate) fn expected(set: &str) -> Value {
     let path = repository().join(format!("tests/reference/expected/{set}.json"));
     let text = fs::read_to_string(path).expect("committed");
     serde_json::from_str(&text).expect("JSON")
+}
+
+/// Writes a pipeline of ours into `home`, with an agent of its own name: without one, an agent is named after its host and
+/// data folder, and the windows of another folder are another agent's.
+pub(crate) fn write_pipeline(home: &Home, text: &str) -> PathBuf {
+    home.write("pipeline.yml", &format!("{text}agent: {{id: the-same}}\n"))
 }
 
 /// Gives a pipeline of ours the variables it asks for.
@@ -51,7 +63,8 @@ pub(crate) fn with_variables(command: Modelbeat, prefix: &Prefix) -> Modelbeat {
 /// Installs templates, then reads a set to its end, as its pipeline file's head tells a user to.
 #[track_caller]
 pub(crate) fn backfill(set: &str, prefix: &Prefix) {
-    let (home, pipeline) = (Home::new(), pipeline(set));
+    let home = Home::new();
+    let pipeline = write_pipeline(&home, &pipeline_text(set));
     set_up(&home, &pipeline, prefix);
     with_variables(Modelbeat::once(&home, &pipeline), prefix)
         .finish()

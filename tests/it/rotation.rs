@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::agent::{Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
-use crate::wait;
 
 const LOG: &str = "logs/events.jsonl";
 
@@ -40,9 +39,9 @@ fn a_log_that_is_rotated_truncated_and_cut_in_mid_line_is_read_once() {
             .env("ELASTICSEARCH_URL", url)
             .env("INDEX_PREFIX", &prefix.name)
     };
-    let agent = configured(Modelbeat::run(&home, &pipeline)).start();
-    let wait_for = |count: u64| {
-        wait::until_equal("predictions stored", &count, || {
+    let mut agent = configured(Modelbeat::run(&home, &pipeline)).start();
+    let mut wait_for = |count: u64| {
+        agent.wait_until_equal("predictions stored", &count, || {
             let indices = prefix.indices("predictions");
             prefix
                 .cluster()

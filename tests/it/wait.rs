@@ -25,20 +25,3 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String
         }
     }
 }
-
-/// Asks until two values are equal.
-#[track_caller]
-pub(crate) fn until_equal<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    expected: &T,
-    mut see: impl FnMut() -> T,
-) {
-    until(&format!("{what} to be {expected:?}"), || {
-        let seen = see();
-        if seen == *expected {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
-    });
-}

@@ -81,7 +81,7 @@ fn distrust(error: &rustls::Error, host: &str) -> Unanswered {
             "its certificate is not made out to `{}` but to {}; write one of these names in output.elasticsearch.hosts, or \
              renew the certificate",
             expected.to_str(),
-            presented.join(", ")
+            names(presented)
         ),
         rustls::Error::InvalidCertificate(CertificateError::NotValidForName) => {
             "its certificate is made out to another name; write that name in output.elasticsearch.hosts".to_owned()
@@ -98,6 +98,17 @@ fn distrust(error: &rustls::Error, host: &str) -> Unanswered {
         error => format!("{error}; check the certificates of the cluster and output.elasticsearch.ca"),
     };
     Unanswered::Distrusted(format!("no secure connection to {host}: {what_to_do}"))
+}
+
+/// `DnsName("localhost")`, as the certificate's reader has it, reads `localhost`.
+fn names(presented: &[String]) -> String {
+    let name = |text: &String| {
+        let inner = text
+            .split_once('(')
+            .map_or(text.as_str(), |(_, inner)| inner);
+        inner.trim_matches([')', '"']).to_owned()
+    };
+    presented.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// An error and its causes; an [`io::Error`] hides one that `source` skips.
@@ -121,4 +132,46 @@ fn tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
 /// `https://name:9200`: no path, and no query.
 fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::ServerName;
+
+    use super::*;
+
+    fn check(error: CertificateError, expected: &str) {
+        let said =
+            distrust(&rustls::Error::InvalidCertificate(error), "https://es:9200").to_string();
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn each_fault_of_a_certificate_has_its_way_out() {
+        check(
+            CertificateError::UnknownIssuer,
+            "give that authority's certificate (PEM) as output.elasticsearch.ca",
+        );
+        check(CertificateError::Expired, "has expired");
+        check(
+            CertificateError::NotValidYet,
+            "set this machine's clock right",
+        );
+        let wrong_name = CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("es").unwrap(),
+            // As Elasticsearch's own certificate tool fills it.
+            presented: vec![
+                "DnsName(\"localhost\")".to_owned(),
+                "IpAddress(127.0.0.1)".to_owned(),
+            ],
+        };
+        check(
+            wrong_name,
+            "not made out to `es` but to localhost, 127.0.0.1; write one of these",
+        );
+        check(
+            CertificateError::Revoked,
+            "check the certificates of the cluster",
+        );
+    }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const PASSED_OVER: Duration = Duration::from_secs(30);
 
 /// … and at most: a host that comes back is used again within five minutes.
-const PASSED_OVER_MAX: Duration = Duration::from_secs(300);
+const PASSED_OVER_MAX: Duration = Duration::from_mins(5);
 
 /// All hosts. Clones share what they know.
 #[derive(Clone, Debug)]

@@ -40,7 +40,10 @@ async fn cluster(lifecycles: Lifecycles) -> (Elastic, Kept) {
     (Elastic::open(&settings).unwrap(), kept)
 }
 
-/// Error bodies as Elasticsearch 8.19 gives them.
+/// As Elasticsearch 8.19.8 words it.
+const NO_HANDLER: &str = r#"{"error":"Incorrect HTTP method for uri [/_ilm/policy/mb] and method [GET], allowed: [POST]","status":405}"#;
+const UNAUTHORIZED: &str = r#"{"error":{"type":"security_exception","reason":"action [cluster:admin/ilm/get] is unauthorized"},"status":403}"#;
+
 fn answer(
     lifecycles: Lifecycles,
     kept: &Kept,
@@ -49,29 +52,27 @@ fn answer(
     body: &[u8],
 ) -> (StatusCode, String) {
     let is_lifecycle = path.starts_with("/_ilm");
-    match lifecycles {
-        Lifecycles::No if is_lifecycle => {
-            let words = r#"{"error":"Incorrect HTTP method for uri [/_ilm/policy/mb] and method [GET], allowed: [POST]","status":405}"#;
-            return (StatusCode::METHOD_NOT_ALLOWED, words.to_owned());
+    if is_lifecycle {
+        let unable = match lifecycles {
+            Lifecycles::Yes => None,
+            Lifecycles::No => Some((StatusCode::METHOD_NOT_ALLOWED, NO_HANDLER)),
+            Lifecycles::Forbidden => Some((StatusCode::FORBIDDEN, UNAUTHORIZED)),
+        };
+        if let Some((status, words)) = unable {
+            return (status, words.to_owned());
         }
-        Lifecycles::Forbidden if is_lifecycle => {
-            let words = r#"{"error":{"type":"security_exception","reason":"action [cluster:admin/ilm/get] is unauthorized"},"status":403}"#;
-            return (StatusCode::FORBIDDEN, words.to_owned());
-        }
-        Lifecycles::Yes | Lifecycles::No | Lifecycles::Forbidden => {}
     }
     let mut kept = kept.lock().unwrap();
     if *method == HttpMethod::PUT {
         kept.insert(path.to_owned(), serde_json::from_slice(body).unwrap());
         return (StatusCode::OK, r#"{"acknowledged":true}"#.to_owned());
     }
-    match kept.get(path) {
-        Some(thing) => (StatusCode::OK, thing.to_string()),
-        None => {
-            let words = r#"{"error":{"type":"resource_not_found_exception","reason":"not found"},"status":404}"#;
-            (StatusCode::NOT_FOUND, words.to_owned())
-        }
+    if let Some(thing) = kept.get(path) {
+        return (StatusCode::OK, thing.to_string());
     }
+    let words =
+        r#"{"error":{"type":"resource_not_found_exception","reason":"not found"},"status":404}"#;
+    (StatusCode::NOT_FOUND, words.to_owned())
 }
 
 fn outcomes(report: &Report) -> Vec<&Outcome> {

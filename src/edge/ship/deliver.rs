@@ -3,8 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use tracing::warn;
-
 use super::progress::{Grade, Progress, Suffering};
 use super::transport::{Transport, Unanswered};
 use crate::flow::bulk::{Pause, Request, backoff};
@@ -55,12 +53,8 @@ pub(super) async fn deliver<T: Transport>(
                 progress.settled(settled.stored, settled.superseded);
                 delivered.refused.extend(settled.refused);
                 if settled.split {
-                    warn!(
-                        bytes,
-                        "request is larger than the cluster takes, sending smaller ones"
-                    );
-                    delivered.too_large =
-                        Some(bytes.min(delivered.too_large.unwrap_or(usize::MAX)));
+                    let smallest = delivered.too_large.unwrap_or(usize::MAX);
+                    delivered.too_large = Some(bytes.min(smallest));
                 }
                 if settled.stored + settled.superseded > 0 {
                     attempt = 0;

@@ -127,7 +127,7 @@ fn add(counter: &AtomicU64, more: usize) {
 }
 
 /// A trouble that lasts is said again this often: seen in the log's last page, without filling it.
-const REMIND: Duration = Duration::from_secs(60);
+const REMIND: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 struct Trouble {
@@ -135,11 +135,12 @@ struct Trouble {
     sufferers: usize,
     reason: String,
     since: Option<Instant>,
-    said: Option<Instant>,
+    /// When it was last said, and how loud.
+    said: Option<(Instant, Grade)>,
 }
 
 /// How loud a trouble is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum Grade {
     /// It passes by itself.
     Passing,
@@ -170,17 +171,16 @@ impl<'a> Suffering<'a> {
             trouble.sufferers += 1;
         }
         trouble.since.get_or_insert(now);
-        // Two failing tasks may differ in wording: the clock decides, not the text.
-        let said = trouble
-            .said
-            .is_some_and(|said| now.duration_since(said) < REMIND);
-        if !said {
-            trouble.said = Some(now);
+        // Two failing tasks may differ in wording: the clock decides, not the text; what has become worse is said at once.
+        let is_news = match trouble.said {
+            None => true,
+            Some((at, as_grade)) => grade > as_grade || now.duration_since(at) >= REMIND,
+        };
+        if is_news {
+            trouble.said = Some((now, grade));
             match grade {
                 Grade::Passing => warn!(reason, "shipping is held up, trying again"),
-                Grade::NeedsAPerson => {
-                    error!(reason, "shipping is held up until someone mends this")
-                }
+                Grade::NeedsAPerson => error!(reason, "shipping waits until someone mends this"),
             }
         }
         reason.clone_into(&mut trouble.reason);

@@ -2,131 +2,16 @@
 //! order of events is the only thing that counts.
 
 mod cluster;
+mod rig;
 
-use std::collections::BTreeMap;
 use std::future::pending;
-use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
 use cluster::{Cluster, Mood, documents};
-
-const SETTINGS: Settings = Settings {
-    bulk_bytes: 400,
-    flush_after: Duration::from_secs(1),
-    requests_max: 2,
-};
-
-/// A shipper under way, and what the test holds of it.
-struct Rig {
-    folder: tempfile::TempDir,
-    cargo: mpsc::Sender<Cargo>,
-    cluster: Cluster,
-    progress: Arc<Progress>,
-    heard: mpsc::UnboundedReceiver<Checkpoint>,
-    run: tokio::task::JoinHandle<Result<Ending, Error>>,
-}
-
-/// Starts one that ends by itself.
-fn start(cluster: &Cluster) -> Rig {
-    start_until(cluster, pending())
-}
-
-fn start_until(cluster: &Cluster, deadline: impl Future<Output = ()> + Send + 'static) -> Rig {
-    let folder = tempfile::tempdir().unwrap();
-    let output = write::Settings {
-        path: folder.path().join("out"),
-    };
-    let outlets = Outlets {
-        elastic: Some(cluster.clone()),
-        files: Some(write::Output::open(&output).unwrap()),
-        dead_letters: dead_letters::DeadLetters::new(
-            &data(folder.path()),
-            dead_letters::Settings::default(),
-        ),
-        checkpoints: checkpoint::Store::open(&data(folder.path())).unwrap(),
-    };
-    let (cargo, receiver) = mpsc::channel(2);
-    let (tell, heard) = mpsc::unbounded_channel();
-    let progress = Arc::new(Progress::default());
-    let on_checkpoint = move |checkpoint: &Checkpoint| tell.send(checkpoint.clone()).unwrap();
-    let run = run(
-        SETTINGS,
-        outlets,
-        receiver,
-        progress.clone(),
-        on_checkpoint,
-        deadline,
-    );
-    Rig {
-        folder,
-        cargo,
-        cluster: cluster.clone(),
-        progress,
-        heard,
-        run: tokio::spawn(run),
-    }
-}
-
-fn data(folder: &Path) -> PathBuf {
-    folder.join("data")
-}
-
-impl Rig {
-    async fn send(&self, ids: impl IntoIterator<Item = u64>) {
-        let cargo = Cargo::Documents(documents(ids));
-        self.cargo.send(cargo).await.unwrap();
-    }
-
-    async fn barrier(&self, number: u8) {
-        let cargo = Cargo::Barrier(checkpoint(number));
-        self.cargo.send(cargo).await.unwrap();
-    }
-
-    /// Closes cargo and waits for the end.
-    async fn finish(self) -> Ended {
-        drop(self.cargo);
-        let ending = self.run.await.unwrap().unwrap();
-        let totals = self.progress.totals();
-        let mut refused: Vec<_> = dead_letters::files(&data(self.folder.path()))
-            .unwrap()
-            .iter()
-            .flat_map(|path| dead_letters::read(path).unwrap())
-            .map(|entry| entry.unwrap().letter.origin)
-            .collect();
-        refused.sort();
-        let saved = loop {
-            // The thread lets go of the folder a moment after it reports its end.
-            match checkpoint::Store::open(&data(self.folder.path())) {
-                Ok(store) => break store.load().unwrap(),
-                Err(_) => std::thread::yield_now(),
-            }
-        };
-        Ended {
-            ending,
-            totals,
-            refused,
-            saved,
-            folder: self.folder,
-        }
-    }
-}
-
-struct Ended {
-    ending: Ending,
-    totals: Totals,
-    refused: Vec<String>,
-    saved: Option<Checkpoint>,
-    folder: tempfile::TempDir,
-}
-
-fn checkpoint(number: u8) -> Checkpoint {
-    Checkpoint {
-        heads: BTreeMap::new(),
-        state: vec![number],
-    }
-}
+use rig::{SETTINGS, checkpoint, data, outlets, start, start_until, start_with};
 
 #[tokio::test(start_paused = true)]
 async fn documents_are_stored_in_both_outputs_and_the_checkpoint_follows() {
@@ -153,12 +38,12 @@ async fn a_cluster_that_is_down_for_hours_is_waited_for_and_nothing_is_saved_mea
     rig.barrier(1).await;
     let before = Instant::now();
     while rig.progress.totals().requests < 400 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         if rig.progress.totals().requests < 400 {
             assert!(rig.heard.try_recv().is_err());
         }
     }
-    assert!(before.elapsed() > Duration::from_secs(3600));
+    assert!(before.elapsed() > Duration::from_hours(1));
     assert!(rig.progress.trouble().unwrap().contains("down"));
     assert_eq!(rig.heard.recv().await, Some(checkpoint(1)));
     assert_eq!(rig.progress.trouble(), None);
@@ -199,7 +84,7 @@ async fn memory_is_bounded_while_the_cluster_hangs() {
     // A step is a little more than a request. Requests in flight hold steps 1 and 2 but for two documents, the one being
     // built those and most of step 3, which is being packed; steps 4 and 5 fill the channel.
     let mut taken = 0_u64;
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let step = |number: u64| rig.send(number * 8..number * 8 + 8);
     while tokio::time::timeout(hour, step(taken)).await.is_ok() {
         taken += 1;
@@ -295,6 +180,83 @@ async fn at_the_end_of_the_grace_it_says_what_is_left_and_saves_nothing() {
     let ended = rig.finish().await;
     assert_eq!(ended.ending, Ending::Deadline { left: 3 });
     assert_eq!(ended.saved, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_sent_again_once_the_cause_is_mended() {
+    let cluster = Cluster::default();
+    cluster.refuse([4]);
+    cluster.be([Mood::Down, Mood::SomeBusy]);
+    let progress = Progress::default();
+    let again = resend(SETTINGS, &documents(0..20), &cluster, &progress).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!(
+        (progress.totals().stored, progress.totals().in_flight()),
+        (19, 0)
+    );
+}
+
+#[tokio::test]
+async fn files_alone_need_no_cluster() {
+    let cluster = Cluster::default();
+    let folder = tempfile::tempdir().unwrap();
+    let mut outlets = outlets(&cluster, folder.path(), 1 << 20);
+    outlets.elastic = None;
+    let (cargo, receiver) = mpsc::channel(2);
+    let progress = Arc::new(Progress::default());
+    let ship = tokio::spawn(run(
+        SETTINGS,
+        outlets,
+        receiver,
+        progress.clone(),
+        |_: &Checkpoint| {},
+        pending(),
+    ));
+    cargo.send(Cargo::Documents(documents(0..9))).await.unwrap();
+    cargo.send(Cargo::Barrier(checkpoint(1))).await.unwrap();
+    drop(cargo);
+    assert_eq!(ship.await.unwrap().unwrap(), Ending::Settled);
+    let Totals {
+        documents,
+        stored,
+        written,
+        checkpoints,
+        ..
+    } = progress.totals();
+    assert_eq!((documents, stored, written, checkpoints), (9, 9, 9, 1));
+    assert!(cluster.ids().is_empty());
+}
+
+/// The disk waits in real time: so does this test.
+#[tokio::test]
+async fn a_full_dead_letter_log_holds_shipping_up_until_there_is_room() {
+    let cluster = Cluster::default();
+    cluster.refuse(0..40);
+    let mut rig = start_with(&cluster, pending(), 600);
+    rig.send(0..40).await;
+    rig.barrier(1).await;
+    let is_full = || {
+        rig.progress
+            .trouble()
+            .is_some_and(|why| why.contains("is full"))
+    };
+    rig.cluster.until(|_| is_full()).await;
+    assert!(rig.heard.try_recv().is_err());
+    let mut dropped = 0;
+    let saved = loop {
+        if let Ok(saved) = rig.heard.try_recv() {
+            break saved;
+        }
+        for path in dead_letters::take(&data(rig.folder.path())).unwrap() {
+            dropped += dead_letters::read(&path).unwrap().count();
+            std::fs::remove_file(path).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert_eq!(saved, checkpoint(1));
+    let ended = rig.finish().await;
+    assert_eq!(dropped + ended.refused.len(), 40);
+    assert_eq!(ended.totals.dead_documents, 40);
 }
 
 fn any_mood() -> impl Strategy<Value = Mood> {

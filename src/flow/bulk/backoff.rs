@@ -7,10 +7,10 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 
 /// The longest wait of our own making: an operator who has mended the cluster sees documents within a minute.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The longest `Retry-After` that is honoured: beyond it, a proxy's mistake is likelier than a wish.
-const LONGEST_WISH: Duration = Duration::from_secs(300);
+const LONGEST_WISH: Duration = Duration::from_mins(5);
 
 /// The wait before attempt `attempt` + 1 (the first failure is attempt 0), evenly spread over zero to the ceiling by
 /// `random`; never shorter than what the cluster asked for.
@@ -58,6 +58,6 @@ mod tests {
 
     #[test]
     fn an_absurd_wish_is_cut() {
-        assert!(backoff(0, 0, Some(Duration::from_secs(86_400))) <= LONGEST_WISH + FIRST);
+        assert!(backoff(0, 0, Some(Duration::from_hours(24))) <= LONGEST_WISH + FIRST);
     }
 }

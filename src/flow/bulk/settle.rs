@@ -243,9 +243,7 @@ impl Document<'_> {
     /// Its dead letter: whole, because `dead-letters retry` sends it again.
     fn refuse(self, why: &str) -> DeadLetter {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned();
-        let origin = serde_json::from_slice::<BTreeMap<&str, Target>>(self.action)
-            .ok()
-            .and_then(|action| action.into_values().next())
+        let origin = target(self.action)
             .map_or_else(|| "a document".to_owned(), |target| target.to_string());
         DeadLetter {
             reason: why.to_owned(),
@@ -257,13 +255,19 @@ impl Document<'_> {
     }
 }
 
+/// Where the action line sends its document.
+pub(super) fn target(action: &[u8]) -> Option<Target> {
+    let action: BTreeMap<&str, Target> = serde_json::from_slice(action).ok()?;
+    action.into_values().next()
+}
+
 /// Where a document was meant to go.
 #[derive(Deserialize)]
-struct Target {
+pub(super) struct Target {
     #[serde(rename = "_index", default)]
-    index: String,
+    pub(super) index: String,
     #[serde(rename = "_id", default)]
-    id: String,
+    pub(super) id: String,
 }
 
 impl fmt::Display for Target {

@@ -1,6 +1,6 @@
 //! Packing and settling, by example and by property.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -106,6 +106,29 @@ fn a_refused_document_keeps_all_that_a_retry_needs() {
         action: Some("{\"create\":{\"_index\":\"i\",\"_id\":\"7\"}}".to_owned()),
     };
     assert_eq!(settled.refused, [expected]);
+}
+
+#[test]
+fn a_refused_document_revives_as_it_was() {
+    let sent = documents("update", [3, 4]);
+    let refused = request("update", 3..5)
+        .settle(200, &reply(&[400, 404], "x"))
+        .refused;
+    let mut revived = Documents::default();
+    assert!(refused.iter().all(|letter| revive(letter, &mut revived)));
+    assert_eq!(revived.bytes, sent.bytes);
+    let places = |documents: &Documents| -> Vec<_> {
+        let items = documents.items.iter();
+        items
+            .map(|item| (item.index.clone(), item.lines.clone(), item.action_length))
+            .collect()
+    };
+    assert_eq!(places(&revived), places(&sent));
+    let record = DeadLetter {
+        action: None,
+        ..refused[0].clone()
+    };
+    assert!(!revive(&record, &mut revived));
 }
 
 #[test]
@@ -230,7 +253,7 @@ proptest! {
         operation in prop_oneof![Just("create"), Just("index"), Just("update")],
     ) {
         let settled = request(operation, 0..count).settle(status, &answer);
-        prop_assert_eq!(sum(&settled), count as usize);
+        prop_assert_eq!(sum(&settled) as u64, count);
         prop_assert!(settled.again.iter().all(|request| request.documents() > 0));
     }
 
@@ -257,7 +280,7 @@ proptest! {
             if let Some(request) = lane.take() {
                 flying.push(request);
             }
-            let mut seen = HashMap::new();
+            let mut seen = BTreeMap::new();
             for id in flying.iter().flat_map(ids) {
                 *seen.entry(id).or_insert(0) += 1;
             }

@@ -1,0 +1,224 @@
+//! One segment file: its name, its header, and what is good in it.
+//!
+//! `<offset of its first payload byte, 20 digits>.journal`, mode 0600; a header of magic, version, that offset and a
+//! checksum, then records. A segment is created whole (file and folder synced) before a record in it is answered for, and
+//! the one before it is synced to its end before that: so only the last segment can have a torn end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::record::{HEADER_LENGTH, Header};
+
+/// Bytes before the first record.
+pub(super) const START: u64 = 22;
+const MAGIC: [u8; 8] = *b"mbeatjrn";
+const VERSION: u16 = 1;
+const SUFFIX: &str = ".journal";
+
+/// What is known of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    /// Offset of its first payload byte.
+    pub(super) base: u64,
+    /// Offset after its last.
+    pub(super) end: u64,
+    /// Bytes of the file.
+    pub(super) length: u64,
+}
+
+/// The segments in a folder, by name, lowest first.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if let Some(base) = name
+            .strip_suffix(SUFFIX)
+            .and_then(|digits| digits.parse().ok())
+        {
+            segments.push((base, path));
+        }
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// Makes an empty, durable segment. On failure nothing of it stays behind, as far as the disk allows.
+pub(super) fn create(folder: &Path, base: u64) -> io::Result<(File, Segment)> {
+    let path = folder.join(format!("{base:020}{SUFFIX}"));
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
+    let made = file
+        .write_all(&header(base))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_folder(folder));
+    if let Err(error) = made {
+        fs::remove_file(&path).ok();
+        return Err(error);
+    }
+    Ok((
+        file,
+        Segment {
+            path,
+            base,
+            end: base,
+            length: START,
+        },
+    ))
+}
+
+/// New and deleted names are durable only once their folder is.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// How far a segment is good.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    /// Offset after the last good record.
+    pub(super) end: u64,
+    /// Bytes of the file up to there; 0 where not even its header is good.
+    pub(super) good: u64,
+    /// Bytes of the file.
+    pub(super) length: u64,
+    /// Why it does not go on, where there are bytes after the good ones.
+    pub(super) bad: Option<&'static str>,
+}
+
+/// Reads a whole segment and verifies every checksum.
+pub(super) fn scan(path: &Path, base: u64) -> io::Result<Scan> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut reader = BufReader::with_capacity(256 * 1024, file);
+    let mut scan = Scan {
+        end: base,
+        good: 0,
+        length,
+        bad: None,
+    };
+    if let Err(reason) = check_header(&mut reader, base)? {
+        scan.bad = Some(reason);
+        return Ok(scan);
+    }
+    scan.good = START;
+    while scan.good < length {
+        match next(&mut reader, length - scan.good, scan.end)? {
+            Ok(header) => {
+                scan.end = header.end();
+                scan.good += HEADER_LENGTH as u64 + u64::from(header.length);
+            }
+            Err(reason) => {
+                scan.bad = Some(reason);
+                break;
+            }
+        }
+    }
+    Ok(scan)
+}
+
+/// Whether the bytes after `good` were durable once: a good record further on says that `end` was passed before it was
+/// written, or stands behind a bad file header, which is synced before any record. Only asked where a segment is bad, so
+/// it may take the whole file into memory.
+pub(super) fn was_durable(path: &Path, good: u64, end: u64) -> io::Result<bool> {
+    let bytes = fs::read(path)?;
+    let from = usize::try_from(good).unwrap_or(usize::MAX);
+    let mut rest = bytes.get(from..).unwrap_or_default();
+    while let Some((head, _)) = rest.split_first_chunk::<HEADER_LENGTH>() {
+        // JSON text read as a header has an impossible length or kind, so few places need their checksum tried.
+        if let Some(header) = Header::decode(head)
+            && (header.durable > end || good < START)
+            && header.durable <= header.offset
+            && let Some(payload) = rest.get(HEADER_LENGTH..HEADER_LENGTH + header.length as usize)
+        {
+            let mut check = header.check();
+            check.update(payload);
+            if check.agrees() {
+                return Ok(true);
+            }
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// The next record, verified but not kept; the inner error is about its bytes, the outer about the disk.
+fn next(
+    reader: &mut impl Read,
+    left: u64,
+    offset: u64,
+) -> io::Result<Result<Header, &'static str>> {
+    if left < HEADER_LENGTH as u64 {
+        return Ok(Err("the file ends inside a record's header"));
+    }
+    let mut head = [0; HEADER_LENGTH];
+    reader.read_exact(&mut head)?;
+    let Some(header) = Header::decode(&head) else {
+        return Ok(Err("not a record"));
+    };
+    if u64::from(header.length) > left - HEADER_LENGTH as u64 {
+        return Ok(Err("the file ends inside a record"));
+    }
+    let mut check = header.check();
+    let mut piece = [0; 16 * 1024];
+    let mut missing = header.length as usize;
+    while missing > 0 {
+        let size = missing.min(piece.len());
+        let Some(piece) = piece.get_mut(..size) else {
+            break;
+        };
+        reader.read_exact(piece)?;
+        check.update(piece);
+        missing -= size;
+    }
+    if !check.agrees() {
+        return Ok(Err("checksum mismatch"));
+    }
+    if header.offset != offset {
+        return Ok(Err("a record from another place"));
+    }
+    Ok(Ok(header))
+}
+
+/// Verifies the header of a segment.
+pub(super) fn check_header(
+    reader: &mut impl Read,
+    base: u64,
+) -> io::Result<Result<(), &'static str>> {
+    let mut found = Vec::with_capacity(header(base).len());
+    reader.take(START).read_to_end(&mut found)?;
+    if found == header(base) {
+        return Ok(Ok(()));
+    }
+    let reason = if found.len() < header(base).len() {
+        "the file ends inside its header"
+    } else if !found.starts_with(&MAGIC) {
+        "not a journal segment"
+    } else if !found
+        .get(MAGIC.len()..)
+        .is_some_and(|rest| rest.starts_with(&VERSION.to_le_bytes()))
+    {
+        "a version of the journal that this modelbeat cannot read"
+    } else {
+        "its header does not fit its name"
+    };
+    Ok(Err(reason))
+}
+
+fn header(base: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(22);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&base.to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}

@@ -1,0 +1,337 @@
+//! One tailed file: reads it in turns, notices that it was cut or replaced, and makes batches with heads.
+//!
+//! Invariant: what is handed over was proven, *after* it was read, to continue what was handed over before (the
+//! file's beginning and the bytes before the offset are unchanged). A file whose proof fails starts over as a new
+//! source, and what was read in doubt is thrown away.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::Settings;
+use super::identity::{Evidence, FileId, Fingerprint, Marker, open, read_at};
+use crate::flow::engine::Intake;
+use crate::flow::event::{Batch, Head, InputId, SourceKey};
+use crate::flow::lines::{Framing, Run, Splitter};
+
+/// Bytes asked for in one read, and so about the largest batch of a file with short lines: large enough that costs
+/// per batch vanish, small enough to stay in a core's second-level cache on its way through the engine.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Least room for one read: a quiet file gets a line now and then.
+const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes read of one file before the next has its turn.
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// What a file costs its turn when it was found cut or replaced, so that no file can keep the turn for ever.
+const START_OVER_COST: usize = 256 * 1024;
+
+/// One file of one input.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) id: FileId,
+    pub(super) path: PathBuf,
+    /// Open while it is read or watched; closed when too many are open.
+    pub(super) file: Option<File>,
+    /// When it last had a turn: the oldest is closed first.
+    pub(super) used: u64,
+    /// It waits for a turn.
+    pub(super) queued: bool,
+    /// A glob led to it at the last scan.
+    pub(super) named: bool,
+    /// The name it had before it was renamed.
+    pub(super) former_path: Option<PathBuf>,
+    /// Another file has its former name: the writer went on there.
+    pub(super) superseded: bool,
+    /// Scans in a row that found it unchanged.
+    pub(super) quiet_scans: u32,
+    /// As it was at the last scan.
+    pub(super) seen: Seen,
+    /// The newest size known.
+    pub(super) size: u64,
+    /// Bytes that were cut away before they were read.
+    pub(super) lost_bytes: u64,
+    key: Option<SourceKey>,
+    origin: Arc<str>,
+    fingerprint: Fingerprint,
+    /// Proof of the bytes before the offset.
+    marker: Marker,
+    framing: Framing,
+    record_bytes_max: usize,
+    splitter: Splitter,
+    /// Nothing has been handed over of what starts at offset 0.
+    fresh: bool,
+}
+
+/// What a look at a file's metadata tells about changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    size: u64,
+    /// Seconds, nanoseconds.
+    modified: (i64, i64),
+}
+
+impl Seen {
+    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl Source {
+    /// A file nobody has read yet.
+    pub(super) fn new(settings: &Settings, path: PathBuf, file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            id: FileId::of(settings.input, &metadata),
+            origin: Arc::from(path.to_string_lossy()),
+            path,
+            fingerprint: Fingerprint::take(&file)?,
+            file: Some(file),
+            used: 0,
+            queued: false,
+            named: true,
+            former_path: None,
+            superseded: false,
+            quiet_scans: 0,
+            seen: Seen::of(&metadata),
+            size: metadata.len(),
+            lost_bytes: 0,
+            key: None,
+            marker: Marker::default(),
+            framing: settings.framing,
+            record_bytes_max: settings.record_bytes_max,
+            splitter: Splitter::new(settings.framing, settings.record_bytes_max, 0),
+            fresh: true,
+        })
+    }
+
+    /// Goes on where a head says, its evidence having been found to fit.
+    pub(super) fn resume(&mut self, key: SourceKey, offset: u64, evidence: Evidence) {
+        let evidence_path = PathBuf::from(evidence.path);
+        if evidence_path != self.path {
+            self.former_path = Some(evidence_path);
+        }
+        self.key = Some(key);
+        self.fingerprint = evidence.fingerprint;
+        self.marker = evidence.marker;
+        self.splitter = Splitter::new(self.framing, self.record_bytes_max, offset);
+        self.fresh = offset == 0;
+    }
+
+    /// Goes on after the last whole record that is there now. For CSV the header is handed over all the same: the
+    /// decoder cannot do without it. The batch may be empty: it is the head that must be remembered.
+    pub(super) fn skip_to_end(&mut self) -> io::Result<Option<Intake>> {
+        let Some(file) = &self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let end = last_line_end(file, file.metadata()?.len())?;
+        if end == 0 {
+            return Ok(None);
+        }
+        let mut header = None;
+        if self.framing == Framing::Csv {
+            read_at(file, self.splitter.space(READ_BYTES), 0)?;
+            header = self.splitter.take().and_then(|run| first_record(&run));
+        }
+        let mut last = Vec::with_capacity(READ_BYTES_MIN);
+        read_at(file, &mut last, end.saturating_sub(64))?;
+        last.truncate(usize::try_from(end.min(64)).unwrap_or(64));
+
+        self.splitter = Splitter::new(self.framing, self.record_bytes_max, end);
+        self.fresh = header.is_some();
+        let empty = Run {
+            base: end,
+            bytes: bytes::Bytes::new(),
+            faults: Vec::new(),
+        };
+        self.marker = Marker::of(&last);
+        Ok(Some(self.batch(header.unwrap_or(empty))))
+    }
+
+    /// One turn: reads up to [`TURN_BYTES`]. True if there may be more.
+    pub(super) fn read(&mut self, out: &mut Vec<Intake>) -> io::Result<bool> {
+        let mut budget = TURN_BYTES;
+        while budget > 0 {
+            let Some(file) = &self.file else {
+                return Ok(false);
+            };
+            let from = self.splitter.read_offset();
+            let waiting = usize::try_from(self.size.saturating_sub(from)).unwrap_or(READ_BYTES);
+            // One byte more than is known to be there, so that a file that grew is noticed.
+            let room = waiting.saturating_add(1).clamp(READ_BYTES_MIN, READ_BYTES);
+            let read = read_at(file, self.splitter.space(room), from)?;
+            let metadata = file.metadata()?;
+            if metadata.len() < from + read as u64 || !self.is_continued()? {
+                self.start_over(metadata.len(), out)?;
+                budget = budget.saturating_sub(START_OVER_COST);
+                continue;
+            }
+            self.size = metadata.len();
+            if read == 0 {
+                return Ok(false);
+            }
+            while let Some(run) = self.splitter.take() {
+                self.hand_over(run, out);
+            }
+            budget = budget.saturating_sub(read);
+        }
+        Ok(true)
+    }
+
+    /// Hands over what is left as the last record: nothing will be added to it.
+    pub(super) fn finish(&mut self, out: &mut Vec<Intake>) {
+        if let Some(run) = self.splitter.finish() {
+            self.hand_over(run, out);
+        }
+    }
+
+    /// Opens it again under its name. False if another file has the name now.
+    pub(super) fn reopen(&mut self) -> io::Result<bool> {
+        let file = open(&self.path)?;
+        let is_same = FileId::of(self.id.input, &file.metadata()?) == self.id;
+        if is_same {
+            self.file = Some(file);
+        }
+        Ok(is_same)
+    }
+
+    /// Gives the descriptor back, and with it the memory of an unfinished record, which is read again later.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+        self.splitter = Splitter::new(self.framing, self.record_bytes_max, self.splitter.offset());
+    }
+
+    pub(super) fn rename(&mut self, path: PathBuf) {
+        info!(from = %self.path.display(), to = %path.display(), offset = self.offset(), "file was renamed");
+        self.origin = Arc::from(path.to_string_lossy());
+        self.superseded = false;
+        self.former_path = Some(std::mem::replace(&mut self.path, path));
+    }
+
+    /// First byte not yet handed over.
+    pub(super) fn offset(&self) -> u64 {
+        self.splitter.offset()
+    }
+
+    /// The name its records were handed over under, if any were.
+    pub(super) fn key(&self) -> Option<&SourceKey> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence {
+            path: self.path.to_string_lossy().into_owned(),
+            dev: self.id.dev,
+            inode: self.id.inode,
+            fingerprint: self.fingerprint.clone(),
+            marker: self.marker,
+        }
+    }
+
+    pub(super) fn head(&self) -> Head {
+        Head {
+            input: self.id.input.0,
+            offset: self.offset(),
+            evidence: serde_json::to_string(&self.evidence()).unwrap_or_default(),
+        }
+    }
+
+    /// The file still begins as it did, and what was handed over is still there.
+    fn is_continued(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        Ok(self.fingerprint.still_fits(file)? && self.marker.fits(file, self.splitter.offset())?)
+    }
+
+    /// The file was cut or its content replaced: from here on it is a new source, read from its first byte.
+    fn start_over(&mut self, size: u64, out: &mut Vec<Intake>) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let unread_bytes = self.size.saturating_sub(self.offset());
+        warn!(
+            path = %self.path.display(), old_offset = self.offset(), size, unread_bytes,
+            "file was truncated or replaced: reading it from its start"
+        );
+        self.fingerprint = Fingerprint::take(file)?;
+        self.lost_bytes += unread_bytes;
+        self.size = size;
+        self.marker = Marker::default();
+        self.splitter = Splitter::new(self.framing, self.record_bytes_max, 0);
+        self.fresh = true;
+        out.extend(self.key.take().map(Intake::Gone));
+        Ok(())
+    }
+
+    fn hand_over(&mut self, run: Run, out: &mut Vec<Intake>) {
+        self.marker = Marker::of(&run.bytes);
+        let batch = self.batch(run);
+        out.push(batch);
+    }
+
+    fn batch(&mut self, run: Run) -> Intake {
+        let (id, fingerprint) = (self.id, &self.fingerprint);
+        let key = self
+            .key
+            .get_or_insert_with(|| name(id, fingerprint))
+            .clone();
+        Intake::Batch(Batch {
+            input: self.id.input,
+            source: key,
+            origin: Arc::clone(&self.origin),
+            kind: None,
+            bytes: run.bytes,
+            base: run.base,
+            faults: run.faults,
+            restart: std::mem::take(&mut self.fresh),
+            head: self.head(),
+        })
+    }
+}
+
+/// Two generations of an inode differ in the fingerprint; should they not, the first is gone before the second comes.
+fn name(id: FileId, fingerprint: &Fingerprint) -> SourceKey {
+    let FileId {
+        input: InputId(input),
+        dev,
+        inode,
+    } = id;
+    SourceKey(format!("file-{input}-{dev:x}-{inode:x}-{}", fingerprint.short()).into())
+}
+
+/// The first record of a run, as a run.
+fn first_record(run: &Run) -> Option<Run> {
+    let mut records = crate::flow::lines::records(&run.bytes, Framing::Csv);
+    let (start, record) = records.next()?;
+    let end = records.next().map_or(run.bytes.len(), |(next, _)| next);
+    let end = end.max(start + record.len());
+    Some(Run {
+        base: run.base,
+        bytes: run.bytes.slice(..end),
+        faults: Vec::new(),
+    })
+}
+
+/// Offset after the last line feed before `end`; 0 if there is none.
+fn last_line_end(file: &File, mut end: u64) -> io::Result<u64> {
+    while end > 0 {
+        let length = end.min(READ_BYTES as u64);
+        let mut block = Vec::with_capacity(READ_BYTES);
+        read_at(file, &mut block, end - length)?;
+        block.truncate(usize::try_from(length).unwrap_or(READ_BYTES));
+        if let Some(index) = memchr::memrchr(b'\n', &block) {
+            return Ok(end - length + index as u64 + 1);
+        }
+        end -= length;
+    }
+    Ok(0)
+}
