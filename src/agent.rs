@@ -18,6 +18,7 @@ mod pump;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -58,6 +59,9 @@ pub enum Error {
     /// The state of an earlier run.
     #[error("{0}; the state is in {1}")]
     Resume(ResumeError, PathBuf),
+    /// The store of open predictions, while running.
+    #[error("{0}; what was read since the last checkpoint is read again at the next start")]
+    State(String),
     /// The pipeline file asks for what cannot be.
     #[error("{0}")]
     Settings(String),
@@ -108,7 +112,8 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
     }
     drop(intake);
 
-    let pump = pump::Pump { engine: opened.engine, once: options.once, intake: taken, cargo };
+    let saved = Arc::new(AtomicU64::new(0));
+    let pump = pump::Pump::new(opened.engine, options.once, taken, cargo, Arc::clone(&saved));
     let (pumped, pump_ended) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
@@ -118,6 +123,7 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
 
     let journals = sources.journals.clone();
     let release = move |checkpoint: &Checkpoint| {
+        saved.store(checkpoint.cold.edges.number, Ordering::Release);
         for (key, journal) in &journals {
             if let Some(head) = checkpoint.heads.get(key) {
                 journal.release(head.offset);
@@ -162,6 +168,9 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
     let engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
     sources.join(options.grace).await?;
     report(&pipeline, &engine, &progress);
+    if let Some(fault) = engine.fault() {
+        return Err(Error::State(fault.to_owned()));
+    }
     match ending {
         ship::Ending::Settled => Ok(()),
         ship::Ending::Deadline { left } => Err(Error::Grace(left, options.grace)),
@@ -225,10 +234,11 @@ impl Opened {
         engine.expires = !options.once;
         let pipeline: Arc<str> = engine.pipeline.as_str().into();
         let heads = checkpoint.as_ref().map(|checkpoint| checkpoint.heads.clone()).unwrap_or_default();
-        let engine = match &checkpoint {
+        let mut engine = match &checkpoint {
             Some(checkpoint) => Engine::resume(engine, checkpoint).map_err(|error| Error::Resume(error, folder.clone()))?,
             None => Engine::new(engine).map_err(Error::Settings)?,
         };
+        engine.spill_to(Box::new(checkpoints.state().clone()));
         if checkpoint.is_some() {
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
