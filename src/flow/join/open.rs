@@ -128,6 +128,8 @@ pub struct Opens {
     cut: Option<(u64, Applied)>,
     /// The last delta that is known to be applied.
     applied: Applied,
+    /// No delta ever had a new row with this ticket or a later one; 0: nothing ever went to the store.
+    offered: Ticket,
     /// Ticket of the next prediction at the latest checkpoint.
     end_at_cut: Ticket,
     fault: Option<String>,
@@ -148,6 +150,7 @@ pub struct OpensState {
     first: Ticket,
     oldest: Option<Timestamp>,
     stored: Ticket,
+    offered: Ticket,
     applied: Applied,
     /// The predictions from `stored` on.
     rows: Vec<u8>,
@@ -177,6 +180,7 @@ impl Opens {
             pending: Vec::new(),
             cut: None,
             applied: Applied::default(),
+            offered: 0,
             end_at_cut: 0,
             fault: None,
         }
@@ -194,6 +198,7 @@ impl Opens {
             committed: state.stored,
             oldest: state.oldest,
             applied: state.applied,
+            offered: state.offered,
             ..Self::new(bytes_max)
         };
         let mut rest = state.rows.as_slice();
@@ -325,13 +330,17 @@ impl Opens {
             }
         }
         let mut delta = Delta::default();
+        let new = self.committed.max(self.first)..self.stored;
+        if !new.is_empty() {
+            self.offered = new.end;
+        }
         let changed = self.pending.iter().copied().filter(|ticket| (self.first..self.committed).contains(ticket));
-        for ticket in changed.chain(self.committed.max(self.first)..self.stored) {
+        for ticket in changed.chain(new) {
             if let Some(open) = self.get(ticket) {
                 delta.push(ticket, open)?;
             }
         }
-        let sweeps = self.first > self.applied.first && self.committed > self.applied.first;
+        let sweeps = self.first > self.applied.first && self.offered > self.applied.first;
         delta.edges = Edges { number, upon: self.applied.number, first: self.first, new_from: self.committed, sweeps };
         let applied = if delta.is_empty() { self.applied } else { Applied { number, first: self.first } };
         let mut rows = Vec::new();
@@ -342,7 +351,8 @@ impl Opens {
         }
         self.cut = Some((number, applied));
         self.end_at_cut = self.hot.end();
-        Ok((OpensState { first: self.first, oldest: self.oldest, stored: self.stored, applied, rows }, delta))
+        let Self { first, oldest, stored, offered, .. } = *self;
+        Ok((OpensState { first, oldest, stored, offered, applied, rows }, delta))
     }
 
     /// The checkpoint is saved and its delta applied: what it holds may leave memory. Of an older one than the latest

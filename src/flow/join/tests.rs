@@ -189,6 +189,20 @@ fn the_bound_holds_and_nothing_is_lost() {
 }
 
 #[test]
+fn who_never_spills_needs_no_store() {
+    let mut bench = Bench::new(1 << 20);
+    for _ in 0..3 {
+        bench.take(Step::Push { id: 1, series: 0 });
+        bench.take(Step::Pop);
+        bench.take(Step::Cut { held: 0 });
+        let (_, delta, _) = bench.made.clone().unwrap();
+        assert!(delta.is_empty(), "{delta:?}");
+        bench.take(Step::Save { heard: true });
+        bench.take(Step::Crash);
+    }
+}
+
+#[test]
 fn a_store_that_cannot_be_read_is_a_fault() {
     #[derive(Debug)]
     struct Broken;
