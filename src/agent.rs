@@ -18,6 +18,7 @@ mod pump;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -58,6 +59,9 @@ pub enum Error {
     /// The state of an earlier run.
     #[error("{0}; the state is in {1}")]
     Resume(ResumeError, PathBuf),
+    /// The store of open predictions, while running.
+    #[error("{0}; what was read since the last checkpoint is read again at the next start")]
+    State(String),
     /// The pipeline file asks for what cannot be.
     #[error("{0}")]
     Settings(String),
@@ -105,7 +109,8 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
     }
     drop(intake);
 
-    let pump = pump::Pump { engine: opened.engine, once: options.once, intake: taken, cargo };
+    let saved = Arc::new(AtomicU64::new(0));
+    let pump = pump::Pump::new(opened.engine, options.once, taken, cargo, Arc::clone(&saved));
     let (pumped, pump_ended) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
@@ -115,6 +120,7 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
 
     let journals = sources.journals.clone();
     let release = move |checkpoint: &Checkpoint| {
+        saved.store(checkpoint.cold.edges.number, Ordering::Release);
         for (key, journal) in &journals {
             if let Some(head) = checkpoint.heads.get(key) {
                 journal.release(head.offset);
@@ -162,7 +168,8 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
         // Nothing is lost or wrong: ids are deterministic, and the checkpoint is behind what was acknowledged.
         warn!(%pipeline, documents = left, grace = ?options.grace, "stopped before all was acknowledged, the next start sends the rest again");
     }
-    failure.map_or(Ok(()), Err)
+    let fault = engine.fault().map(|fault| Error::State(fault.to_owned()));
+    failure.or(fault).map_or(Ok(()), Err)
 }
 
 /// What came in and what became of it: the equation of conservation, in one line.
@@ -223,10 +230,11 @@ impl Opened {
         let index_prefix = engine.index_prefix.clone();
         let pipeline: Arc<str> = engine.pipeline.as_str().into();
         let heads = checkpoint.as_ref().map(|checkpoint| checkpoint.heads.clone()).unwrap_or_default();
-        let engine = match &checkpoint {
+        let mut engine = match &checkpoint {
             Some(checkpoint) => Engine::resume(engine, checkpoint).map_err(|error| Error::Resume(error, folder.clone()))?,
             None => Engine::new(engine).map_err(Error::Settings)?,
         };
+        engine.spill_to(Box::new(checkpoints.state().clone()));
         if checkpoint.is_some() {
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");

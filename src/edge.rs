@@ -9,5 +9,6 @@ pub mod receive;
 pub mod sample;
 pub mod setup;
 pub mod ship;
+pub mod state;
 pub mod tail;
 pub mod write;

@@ -1,6 +1,8 @@
 //! The engine's thread: takes what the sources send, lets time pass, hands documents on, and sends the checkpoint
 //! behind them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -18,12 +20,24 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// Making a checkpoint may take this share of the time at most: large states are checkpointed less often.
 const CHECKPOINT_SHARE: u32 = 20;
 
+/// Time between checkpoints when changes fill the memory bound before that.
+const CROWDED_CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
+
+/// While nothing comes in, a checkpoint that is on its way is asked after this often.
+const SAVED_POLL: Duration = Duration::from_millis(100);
+
 /// The engine and its two channels.
 pub(super) struct Pump {
-    pub(super) engine: Engine,
-    pub(super) once: bool,
-    pub(super) intake: mpsc::Receiver<Intake>,
-    pub(super) cargo: mpsc::Sender<Cargo>,
+    engine: Engine,
+    once: bool,
+    intake: mpsc::Receiver<Intake>,
+    cargo: mpsc::Sender<Cargo>,
+    /// Number of the last checkpoint that is durable: set by shipping, so that no channel leads back.
+    saved: Arc<AtomicU64>,
+    /// Number of the checkpoint that is on its way, if one is.
+    under_way: Option<u64>,
+    /// When the latest checkpoint was made.
+    made: Instant,
 }
 
 /// What to do next.
@@ -34,11 +48,23 @@ enum Next {
 }
 
 impl Pump {
+    /// Nothing taken yet, no checkpoint under way.
+    pub(super) fn new(
+        engine: Engine,
+        once: bool,
+        intake: mpsc::Receiver<Intake>,
+        cargo: mpsc::Sender<Cargo>,
+        saved: Arc<AtomicU64>,
+    ) -> Self {
+        Self { engine, once, intake, cargo, saved, under_way: None, made: Instant::now() }
+    }
+
     /// Runs until the sources are gone or shipping is; returns the engine for its totals.
     pub(super) fn run(mut self, runtime: &Handle) -> Engine {
         let mut checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
         let mut changed = false;
         loop {
+            self.hear_of_saved();
             let mut out = Documents::default();
             let next = self.next(runtime, checkpoint_at);
             let ends = matches!(next, Next::End);
@@ -59,14 +85,24 @@ impl Pump {
             if !ends && self.engine.deadline().is_some_and(|deadline| deadline <= now()) {
                 self.engine.advance(now(), &mut out);
             }
+            if let Some(fault) = self.engine.fault() {
+                // What it says from here on may be wrong; the caller reports the fault.
+                error!(fault, "the engine cannot go on, the next start goes on from the last checkpoint");
+                return self.engine;
+            }
             changed |= !out.is_empty();
             if !out.is_empty() && self.cargo.blocking_send(Cargo::Documents(out)).is_err() {
                 warn!("shipping has ended: what was not shipped is read again at the next start");
                 return self.engine;
             }
-            if ends || (changed && Instant::now() >= checkpoint_at) {
+            if self.engine.is_crowded() {
+                checkpoint_at = checkpoint_at.min(self.made + CROWDED_CHECKPOINT_EVERY);
+            }
+            // One at a time: each holds what the one before it does until that is known to be saved.
+            if ends || (changed && self.under_way.is_none() && Instant::now() >= checkpoint_at) {
                 let Some(took) = self.checkpoint() else { return self.engine };
-                checkpoint_at = Instant::now() + CHECKPOINT_EVERY.max(took * CHECKPOINT_SHARE);
+                self.made = Instant::now();
+                checkpoint_at = self.made + CHECKPOINT_EVERY.max(took * CHECKPOINT_SHARE);
                 changed = false;
             }
             if ends {
@@ -77,7 +113,8 @@ impl Pump {
 
     /// Waits for the sources, but no longer than until the engine or the checkpoint has work.
     fn next(&mut self, runtime: &Handle, checkpoint_at: Instant) -> Next {
-        let until_checkpoint = checkpoint_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+        let least = if self.under_way.is_some() { SAVED_POLL } else { Duration::from_millis(10) };
+        let until_checkpoint = checkpoint_at.saturating_duration_since(Instant::now()).max(least);
         let wait = match self.engine.deadline() {
             Some(deadline) => until_checkpoint.min(Duration::from_millis(u64::try_from(deadline.since(now())).unwrap_or(0))),
             None => until_checkpoint,
@@ -89,12 +126,21 @@ impl Pump {
         }
     }
 
+    /// Lets the engine forget what a saved checkpoint made superfluous.
+    fn hear_of_saved(&mut self) {
+        let saved = self.saved.load(Ordering::Acquire);
+        if self.under_way.take_if(|number| *number <= saved).is_some() {
+            self.engine.committed(saved);
+        }
+    }
+
     /// Sends a checkpoint behind the documents. Returns how long making it took; `None` if shipping is gone.
-    fn checkpoint(&self) -> Option<Duration> {
+    fn checkpoint(&mut self) -> Option<Duration> {
         let start = Instant::now();
         match self.engine.checkpoint() {
             Ok(checkpoint) => {
                 let took = start.elapsed();
+                self.under_way = Some(checkpoint.cold.edges.number);
                 self.cargo.blocking_send(Cargo::Barrier(checkpoint)).ok().map(|()| took)
             }
             Err(error) => {

@@ -235,6 +235,11 @@ pub(super) fn join(mut section: Section<'_>) -> join::Settings {
             .get("mark_expired")
             .and_then(Item::boolean)
             .unwrap_or(default.mark_expired),
+        state_bytes_max: section
+            .get("max_state")
+            .and_then(|item| item.size(8 << 20..=64 << 30))
+            .and_then(|size| usize::try_from(size).ok())
+            .unwrap_or(default.state_bytes_max),
     };
     section.finish();
     settings

@@ -5,11 +5,16 @@
 //! `checkpoint`, and fsyncs the folder: after [`Store::save`] returns, a power cut finds the new one; a crash at any
 //! moment before finds the old one or, complete, the new one.
 //!
+//! Behind the file comes the store of open predictions ([`super::state`]), which learns what the checkpoint's delta
+//! says; [`Store::load`] applies that of the checkpoint it loads again. So the store is never ahead of the file, and a
+//! crash between the two loses nothing. `checkpoint.previous` can be gone back to unless the store has moved on since:
+//! then starting is refused, since a replay would miss the labels that the store has seen.
+//!
 //! The file, integers little-endian:
 //!
 //! ```text
-//! "MBCKPT\r\n"  format: u32  heads: u64 (bytes)  state: u64 (bytes)  blake3 of all else: 32 bytes
-//! heads, in postcard                state, in the engine's own encoding
+//! "MBCKPT\r\n"  format: u32  heads: u64 (bytes)  state: u64 (bytes)  rows: u64 (bytes)  blake3 of all else: 32 bytes
+//! heads and edges of the delta, in postcard     state, in the engine's own encoding     rows of the delta
 //! ```
 
 mod folder;
@@ -20,11 +25,13 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use crate::edge::state::{self, State};
 use crate::flow::engine::Checkpoint;
+use crate::flow::join::Delta;
 pub use folder::{FolderError, lock_folder};
 
 /// The layout this version writes. Raise it with every change that an older modelbeat cannot read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// `\r\n` shows a transfer in text mode, as PNG's does.
 const MAGIC: [u8; 8] = *b"MBCKPT\r\n";
@@ -37,6 +44,7 @@ const NEW: &str = "checkpoint.new";
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
+    state: State,
     _lock: File,
 }
 
@@ -46,6 +54,9 @@ pub enum Error {
     /// The folder is not ours to use: do not start.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The store of open predictions.
+    #[error(transparent)]
+    State(#[from] state::Error),
     /// The disk said no: try again later.
     #[error("cannot {doing} {path}: {source}", path = path.display())]
     Io {
@@ -80,11 +91,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// True if trying again is wrong: the store of open predictions takes no write after one that failed.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::State(_))
+    }
+}
+
 impl Store {
     /// Makes the data folder if it is missing (only the owner may enter) and locks it for this process.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         Ok(Self {
             _lock: lock_folder(folder)?,
+            state: State::new(folder),
             folder: folder.to_owned(),
         })
     }
@@ -95,9 +115,21 @@ impl Store {
         &self.folder
     }
 
-    /// The newest whole checkpoint; `None` at the first start. A torn one is reported and the one before it used:
+    /// The store of open predictions, in step with the checkpoint after [`load`](Self::load).
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The newest whole checkpoint, with the store of open predictions brought to its point; `None` at the first start. A torn one is reported and the one before it used:
     /// what was read since then is read again, which the documents' ids make harmless.
     pub fn load(&self) -> Result<Option<Checkpoint>, Error> {
+        let checkpoint = self.newest_whole()?;
+        self.state.recover(checkpoint.as_ref().map(|checkpoint| &checkpoint.cold))?;
+        Ok(checkpoint)
+    }
+
+    fn newest_whole(&self) -> Result<Option<Checkpoint>, Error> {
         let mut faults: Vec<String> = Vec::new();
         // A crash between the two renames of a save leaves the newest as `checkpoint.new`, and no `checkpoint`.
         for name in [CURRENT, NEW, PREVIOUS] {
@@ -135,8 +167,8 @@ impl Store {
         })
     }
 
-    /// Makes `checkpoint` the one a restart goes on from. Durable when this returns; unchanged if it fails, and it may
-    /// be tried again.
+    /// Makes `checkpoint` the one a restart goes on from, and has the store of open predictions learn what it says.
+    /// Durable when this returns; if it fails, a restart finds this one or the one before, and it may be tried again.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
         let new = self.folder.join(NEW);
         let current = self.folder.join(CURRENT);
@@ -156,7 +188,8 @@ impl Store {
             Ok(()) | Err(_) => {}
         }
         std::fs::rename(&new, &current).map_err(error("rename", &new))?;
-        folder::sync(&self.folder).map_err(error("fsync", &self.folder))
+        folder::sync(&self.folder).map_err(error("fsync", &self.folder))?;
+        Ok(self.state.apply(&checkpoint.cold)?)
     }
 }
 
@@ -168,22 +201,24 @@ enum Unread {
     Io(io::Error),
 }
 
-const HEADER: usize = 8 + 4 + 8 + 8;
+const HEADER: usize = 8 + 4 + 8 + 8 + 8;
 
 fn write(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let heads = postcard::to_stdvec(&checkpoint.heads).map_err(io::Error::other)?;
+    let heads = postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges)).map_err(io::Error::other)?;
     let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&FORMAT.to_le_bytes());
     header.extend_from_slice(&(heads.len() as u64).to_le_bytes());
     header.extend_from_slice(&(checkpoint.state.len() as u64).to_le_bytes());
-    let sum = checksum(&header, &heads, &checkpoint.state);
+    header.extend_from_slice(&(checkpoint.cold.rows.len() as u64).to_le_bytes());
+    let sum = checksum(&[&header, &heads, &checkpoint.state, &checkpoint.cold.rows]);
     header.extend_from_slice(sum.as_bytes());
 
     let mut file = folder::create_private(path)?;
     file.write_all(&header)?;
     file.write_all(&heads)?;
     file.write_all(&checkpoint.state)?;
+    file.write_all(&checkpoint.cold.rows)?;
     file.sync_all()
 }
 
@@ -202,7 +237,8 @@ fn read(path: &Path) -> Result<Checkpoint, Unread> {
     let (fields, sum) = header.split_at(HEADER);
     let (magic, lengths) = fields.split_at(MAGIC.len());
     let (format, lengths) = lengths.split_at(4);
-    let (heads_length, state_length) = lengths.split_at(8);
+    let (heads_length, lengths) = lengths.split_at(8);
+    let (state_length, rows_length) = lengths.split_at(8);
     let number = |bytes: &[u8]| {
         bytes
             .iter()
@@ -213,34 +249,38 @@ fn read(path: &Path) -> Result<Checkpoint, Unread> {
         return Err(Unread::Torn("is not a checkpoint".to_owned()));
     }
     let body = length - header.len() as u64;
-    let claimed = number(heads_length).checked_add(number(state_length));
+    let lengths = [heads_length, state_length, rows_length].map(number);
+    let claimed = lengths.into_iter().try_fold(0_u64, u64::checked_add);
     if claimed != Some(body) {
         return Err(Unread::Torn(format!(
             "has {body} bytes of content, and its header says otherwise"
         )));
     }
-    let mut part = |length: u64| {
+    let mut part = |length: u64| -> Result<Vec<u8>, Unread> {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         file.read_exact(&mut bytes).map_err(Unread::Io)?;
         Ok(bytes)
     };
-    let heads = part(number(heads_length))?;
-    let state = part(number(state_length))?;
-    if checksum(fields, &heads, &state) != *sum {
+    let [heads, state, rows] = lengths.map(&mut part);
+    let (heads, state, rows) = (heads?, state?, rows?);
+    if checksum(&[fields, &heads, &state, &rows]) != *sum {
         return Err(Unread::Torn("does not match its checksum".to_owned()));
     }
     let format = u32::try_from(number(format)).unwrap_or(u32::MAX);
     if format > FORMAT {
         return Err(Unread::Newer(format));
     }
-    let heads = postcard::from_bytes(&heads)
+    let (heads, edges) = postcard::from_bytes(&heads)
         .map_err(|error| Unread::Torn(format!("holds unreadable heads: {error}")))?;
-    Ok(Checkpoint { heads, state })
+    let cold = Delta { edges, rows };
+    Ok(Checkpoint { heads, state, cold })
 }
 
-fn checksum(header: &[u8], heads: &[u8], state: &[u8]) -> blake3::Hash {
+fn checksum(parts: &[&[u8]]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(header).update(heads).update(state);
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.finalize()
 }
 

@@ -123,7 +123,8 @@ impl Error {
             | Self::Files(write::Error::Sync { .. })
             | Self::Thread(_)
             | Self::Task(_) => true,
-            Self::Checkpoint(_) | Self::DeadLetters(_) | Self::Files(_) => false,
+            Self::Checkpoint(error) => error.is_final(),
+            Self::DeadLetters(_) | Self::Files(_) => false,
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::flow::mapping::{Mapping, Unmapped};
 use crate::flow::windows::Windows;
 
 pub use settings::{Agent, Checkpoint, Input, Intake, Settings};
-pub use state::ResumeError;
+pub use state::{CheckpointError, ResumeError};
 pub use totals::{Ignored, InputTotals, Totals};
 
 /// Text of a record that a dead letter keeps: enough to mend it, not enough to fill a disk.
@@ -74,6 +74,8 @@ struct State {
     history: History,
     hosts: publish::HostWindows,
     versions: versions::Versions,
+    /// Number of the latest checkpoint.
+    checkpoints: u64,
 }
 
 impl Engine {
@@ -99,12 +101,13 @@ impl Engine {
             heads: BTreeMap::new(),
             sources: BTreeMap::new(),
             tables: state::Tables::new(&settings, &compiled.slice_names),
-            join: Join::default(),
+            join: Join::new(&settings.join),
             windows: Windows::new(&settings.windows),
             held: held::Held::default(),
             history: History::default(),
             hosts: publish::HostWindows::default(),
             versions: versions::Versions::default(),
+            checkpoints: 0,
         };
         let totals = Totals::new(settings.inputs.len());
         Ok(Self { settings, compiled, state, publish_at: None, totals })
@@ -231,7 +234,7 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
         let join = &self.settings.join;
-        let horizon = self.state.join.opens.oldest().map(|open| open.arrived.plus(join.label_horizon_ms));
+        let horizon = self.state.join.opens.oldest().map(|arrived| arrived.plus(join.label_horizon_ms));
         let patience = self.state.join.earlies.deadline(join.early_label_ttl_ms);
         let waiting = [self.state.held.deadline(), self.publish_at];
         let expiring = if self.settings.expires { [horizon, patience] } else { [None, None] };

@@ -3,16 +3,21 @@
 //! Invariant: which label wins depends on the labels, not on the order they came in. The winner is the label with the
 //! latest label time (one without a time loses to one with), of equal times the one that arrived last.
 
+mod cold;
 mod early;
+mod hot;
 mod open;
+#[cfg(test)]
+pub(crate) mod shelf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
 use crate::flow::quality::Outcome;
 
+pub use cold::{Cold, ColdError, Delta, Edges, Row, key_of_row};
 pub use early::{Address, Early};
-pub use open::{Open, Opens, Ticket};
+pub use open::{Chain, Open, Opens, OpensState, Ticket};
 
 /// The pipeline file's `join:`, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Settings {
     pub hold_bytes_max: usize,
     /// Write `label.state: expired` at the horizon.
     pub mark_expired: bool,
+    /// Bound of the open predictions in memory; beyond it the oldest are kept on disk.
+    pub state_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -38,13 +45,14 @@ impl Default for Settings {
             hold_ms: 5_000,
             hold_bytes_max: 16 << 20,
             mark_expired: false,
+            state_bytes_max: 128 << 20,
         }
     }
 }
 
 /// What a label joins on: 128 bits of BLAKE3 over prediction id and row. Ids come from outside, so a hash that an
 /// attacker can make collide would let one client's label change another's prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key(pub u128);
 
 impl Key {
@@ -123,6 +131,11 @@ pub enum Met {
 }
 
 impl Join {
+    /// Nothing waits yet.
+    pub fn new(settings: &Settings) -> Self {
+        Self { opens: Opens::new(settings.state_bytes_max), earlies: early::Earlies::default() }
+    }
+
     /// Takes in a prediction of `model`. Its identity is key and series: a second version scoring the same id is a
     /// second prediction (shadow and canary traffic), a second line of the same version is a duplicate.
     pub fn predict(&mut self, open: Open, model: u32) -> Met {

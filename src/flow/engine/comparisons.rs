@@ -1,8 +1,9 @@
 //! Version against version: a document for each pair of versions in the same window, whenever one of the two changed.
 //!
-//! The baseline of a window is, of the versions in it, the one whose earliest prediction is earliest by event time (of
-//! equals, the first by name). It is compared with at most three others, the next in that order. The tests of
-//! all slices of a window are one family, adjusted together, so all slices are published again when one changes.
+//! Every two of a window's versions are compared (of at most four: the first in the order of their earliest prediction by
+//! event time, of equals by name), and the baseline of a pair is the earlier in that order. So which documents there are
+//! depends on the versions there are, not on which came first: a replay after a crash leaves none behind. The tests of all
+//! slices of a window are one family, adjusted together, so all slices are published again when one changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,9 +71,9 @@ impl Press<'_> {
         let mut here: Vec<u32> = versions.iter().filter(is_here).copied().collect();
         here.sort_by_key(|series| self.rank(*series));
         here.truncate(VERSIONS_MAX);
-        if let Some((baseline, candidates)) = here.split_first() {
-            for candidate in candidates {
-                let (low, high) = (*baseline.min(candidate), *baseline.max(candidate));
+        for (place, one) in here.iter().enumerate() {
+            for other in here.iter().take(place) {
+                let (low, high) = (*one.min(other), *one.max(other));
                 self.versions.compare(Couple { length, start, low, high });
             }
         }

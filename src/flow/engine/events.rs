@@ -73,9 +73,8 @@ impl Engine {
         let said = Said { actual: label.actual.clone(), truth: Truth { actual, time: label.time, shared: label.model.is_none() } };
         let model = label.model.as_ref().map(|model| self.state.tables.models.intern(model));
         let key = Key::of(&label.id, label.row);
-        let tickets: smallvec::SmallVec<[Ticket; 4]> = self.state.join.opens.find(key).collect();
         let mut met = false;
-        for ticket in tickets {
+        for ticket in self.state.join.opens.find(key) {
             let Some(open) = self.state.join.opens.get(ticket) else { continue };
             if model.is_none_or(|model| self.state.tables.model_of(open.series) == model) {
                 met = true;
@@ -90,19 +89,25 @@ impl Engine {
 
     /// A label for a prediction that is here.
     fn label_open(&mut self, ticket: Ticket, said: &Said<'_>, out: &mut Documents) {
-        let Some(open) = self.state.join.opens.get_mut(ticket) else { return };
+        let Some(open) = self.state.join.opens.get(ticket) else { return };
         let Some(old) = open.truth else {
             self.set_label(ticket, said.truth, false);
             let held = self.state.held.take(ticket);
             self.ship_joined(ticket, &said.actual, held, out);
             return;
         };
-        let newly_disputed = said.truth.actual != old.actual && !std::mem::replace(&mut open.disputed, true);
+        let newly_disputed = said.truth.actual != old.actual && !open.disputed;
         let verdict = said.truth.against(&old);
         let wins = matches!(verdict, Verdict::Moves | Verdict::Corrects);
-        if wins {
-            open.truth = Some(said.truth);
-            open.revision += u32::from(verdict == Verdict::Corrects);
+        // A label that only repeats must not mark the prediction as changed: it would be written anew.
+        if (wins || newly_disputed)
+            && let Some(open) = self.state.join.opens.get_mut(ticket)
+        {
+            open.disputed |= newly_disputed;
+            if wins {
+                open.truth = Some(said.truth);
+                open.revision += u32::from(verdict == Verdict::Corrects);
+            }
         }
         if newly_disputed {
             self.count_dispute(ticket);
@@ -261,7 +266,7 @@ impl Engine {
             }
         }
         let horizon_ended = now.plus(-self.settings.join.label_horizon_ms);
-        while self.state.join.opens.oldest().is_some_and(|open| open.arrived <= horizon_ended) {
+        while self.state.join.opens.oldest().is_some_and(|arrived| arrived <= horizon_ended) {
             let Some(open) = self.state.join.opens.pop() else { break };
             if open.truth.is_none() {
                 self.totals.expired += 1;

@@ -38,7 +38,7 @@ impl Held {
             }
             self.first = ticket;
         }
-        debug_assert_eq!(ticket, self.first.wrapping_add(self.places.len() as u32), "every prediction passes through here");
+        debug_assert_eq!(ticket, self.first + self.places.len() as u64, "every prediction passes through here");
         self.bytes += prediction.as_ref().map_or(0, |prediction| prediction.head.len());
         self.places.push_back(prediction);
         self.due.push_back(due);
@@ -46,8 +46,8 @@ impl Held {
 
     /// Takes out the prediction with this ticket, if it is still held.
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<HeldPrediction> {
-        let place = ticket.wrapping_sub(self.first) as usize;
-        let prediction = self.places.get_mut(place)?.take()?;
+        let place = ticket.checked_sub(self.first)?;
+        let prediction = self.places.get_mut(usize::try_from(place).ok()?)?.take()?;
         self.bytes -= prediction.head.len();
         Some(prediction)
     }
@@ -60,7 +60,7 @@ impl Held {
                 return None;
             }
             let ticket = self.first;
-            self.first = self.first.wrapping_add(1);
+            self.first += 1;
             self.due.pop_front();
             if let Some(prediction) = self.places.pop_front().flatten() {
                 self.bytes -= prediction.head.len();
@@ -75,10 +75,9 @@ impl Held {
         self.due.front().copied()
     }
 
-    /// The same, after the open predictions were numbered anew from 0: the newest of `opens` is the newest held.
-    pub(super) fn renumbered(mut self, opens: u32) -> Self {
-        self.first = opens.wrapping_sub(self.places.len() as u32);
-        self
+    /// The oldest that is or was held; it and those behind it must stay in memory.
+    pub(super) fn first(&self) -> Option<Ticket> {
+        (!self.places.is_empty()).then_some(self.first)
     }
 }
 
@@ -94,7 +93,7 @@ mod tests {
     fn they_leave_when_due_or_when_there_are_too_many() {
         let mut held = Held::default();
         for ticket in 7..10 {
-            held.push(ticket, Timestamp(i64::from(ticket)), prediction(10));
+            held.push(ticket, Timestamp(ticket as i64), prediction(10));
         }
         assert_eq!(held.pop(Timestamp(7), 100).map(|(ticket, _)| ticket), Some(7));
         assert_eq!(held.pop(Timestamp(7), 100), None);

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::flow::event::{Batch, Head, Kind, SourceKey};
 use crate::flow::host::HostSnapshot;
 use crate::flow::{decode, join, mapping, quality, windows};
@@ -21,12 +19,14 @@ pub enum Intake {
 }
 
 /// {positions, engine state} at one batch boundary.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// Where each source goes on.
     pub heads: BTreeMap<SourceKey, Head>,
     /// The engine's own state, in its own encoding.
     pub state: Vec<u8>,
+    /// What the store of open predictions must learn once this is saved; carries the checkpoint's number.
+    pub cold: join::Delta,
 }
 
 /// Everything the engine must know, as meant by the pipeline file.

@@ -13,7 +13,7 @@ use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
 use crate::flow::event::{SourceKey, Timestamp, Value};
 use crate::flow::host::History;
-use crate::flow::join::{Address, Early, Join, Open};
+use crate::flow::join::{Address, Cold, Early, Join, Opens, OpensState};
 use crate::flow::names::Names;
 use crate::flow::quality::{Outcome, Task, TaskKind};
 use crate::flow::slices::{Cuts, OTHER, Slices};
@@ -56,13 +56,24 @@ struct Kept {
     classes: Names,
     slices: Slices,
     last_version: i64,
-    opens: Vec<Open>,
+    opens: OpensState,
     earlies: Vec<(Address, Early)>,
     windows: WindowsState,
     held: held::Held,
     history: History,
     hosts: publish::HostWindows,
     rivals: Versions,
+}
+
+/// No checkpoint can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The state cannot be written as bytes.
+    #[error("the engine state cannot be encoded: {0}")]
+    Encoding(#[from] postcard::Error),
+    /// The store of open predictions failed.
+    #[error("the store of open predictions failed: {0}")]
+    Store(String),
 }
 
 /// A checkpoint that this engine cannot go on from.
@@ -204,12 +215,19 @@ fn intern_task(task: &Task, classes: &mut Names) -> (TaskKind, Option<u32>) {
 }
 
 impl Engine {
-    /// Where every source goes on, and the state that belongs to exactly that point.
+    /// Where every source goes on, and the state that belongs to exactly that point; with it what the store of open
+    /// predictions must learn. Say [`committed`](Self::committed) when it is saved.
     ///
     /// # Errors
-    /// Only if the encoder fails, which it has no reason to.
-    pub fn checkpoint(&self) -> Result<Checkpoint, ResumeError> {
-        let State { heads, sources, tables, join, windows, held, history, hosts, versions } = &self.state;
+    /// The store could not be read, so that the state is wrong: end, and go on from the last checkpoint. Or the encoder
+    /// fails, which it has no reason to.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, CheckpointError> {
+        if let Some(fault) = self.fault() {
+            return Err(CheckpointError::Store(fault.to_owned()));
+        }
+        let State { heads, sources, tables, join, windows, held, history, hosts, versions, checkpoints } = &mut self.state;
+        *checkpoints += 1;
+        let (opens, cold) = join.opens.cut(*checkpoints, held.first())?;
         let kept = Kept {
             pipeline: self.settings.pipeline.clone(),
             sources: sources.clone(),
@@ -219,7 +237,7 @@ impl Engine {
             classes: tables.classes.clone(),
             slices: tables.slices.clone(),
             last_version: tables.last_version,
-            opens: join.opens.iter().cloned().collect(),
+            opens,
             earlies: join.earlies.to_vec(),
             windows: windows.state(),
             held: held.clone(),
@@ -227,7 +245,29 @@ impl Engine {
             hosts: hosts.clone(),
             rivals: versions.clone(),
         };
-        Ok(Checkpoint { heads: heads.clone(), state: postcard::to_stdvec(&kept)? })
+        Ok(Checkpoint { heads: heads.clone(), state: postcard::to_stdvec(&kept)?, cold })
+    }
+
+    /// Checkpoint `number` is saved and its delta applied to the store: memory it needed until then is let go.
+    pub fn committed(&mut self, number: u64) {
+        self.state.join.opens.committed(number);
+    }
+
+    /// The open predictions that do not fit in memory lie in this store, as the checkpoint resumed from left it.
+    pub fn spill_to(&mut self, cold: Box<dyn Cold>) {
+        self.state.join.opens.spill_to(cold);
+    }
+
+    /// Why this engine cannot go on: the store of open predictions could not be read. The last checkpoint is good.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.state.join.opens.fault()
+    }
+
+    /// A checkpoint is wanted before its time, for the memory bound's sake.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.state.join.opens.is_crowded()
     }
 
     /// An engine that goes on from a checkpoint. Windows and slices may have been added to the pipeline file since.
@@ -256,12 +296,10 @@ impl Engine {
         tables.cuts = tables.slices.cuts(&engine.compiled.slice_names, &settings.slice_crosses, settings.slice_values_max);
         engine.state.heads = checkpoint.heads.clone();
         engine.state.sources = kept.sources;
-        let mut join = Join { earlies: kept.earlies.into_iter().collect(), ..Join::default() };
-        let first = kept.opens.len();
-        let held = kept.held;
-        join.opens = kept.opens.into_iter().collect();
-        engine.state.held = held.renumbered(first as u32);
-        engine.state.join = join;
+        let opens = Opens::resume(engine.settings.join.state_bytes_max, &kept.opens)?;
+        engine.state.join = Join { opens, earlies: kept.earlies.into_iter().collect() };
+        engine.state.held = kept.held;
+        engine.state.checkpoints = checkpoint.cold.edges.number;
         engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);
         engine.state.history = kept.history;
         engine.state.hosts = kept.hosts;

@@ -190,7 +190,7 @@ fn order_and_restarts_do_not_show() {
         run(&mut engine, &mut forward, std::slice::from_ref(line), NINE + 7_200_000);
         let checkpoint = engine.checkpoint().unwrap();
         engine = Engine::resume(settings(), &checkpoint).unwrap();
-        assert_eq!(engine.checkpoint().unwrap(), checkpoint);
+        assert_eq!(engine.checkpoint().unwrap().state, checkpoint.state);
     }
     let mut out = Documents::default();
     engine.finish(Timestamp(NINE + 7_200_001), &mut out);

@@ -167,12 +167,14 @@ impl Engine {
         if !tables.has_versions() {
             return;
         }
-        let Some(open) = join.opens.get(ticket) else { return };
+        // Copied, for looking for the others may let go of what was fetched from disk.
+        let Some(open) = join.opens.get(ticket).cloned() else { return };
+        let open = &open;
         let (before, after) = (is_right(tables, open, old), is_right(tables, open, open.truth));
         if before == after {
             return;
         }
-        for other in join.opens.find(open.key).filter(|other| *other != ticket) {
+        for other in join.opens.find(open.key).into_iter().filter(|other| *other != ticket) {
             let Some(other) = join.opens.get(other) else { continue };
             let Some(theirs) = is_right(tables, other, other.truth) else { continue };
             if tables.apart(open.series, other.series).is_none_or(|apart| apart > APART_MAX) {

@@ -1,29 +1,49 @@
 //! Predictions that may still get a label, found by what a label knows of them.
 //!
-//! They arrive in order and leave in order (the horizon runs from arrival), so they lie in a queue of fixed segments:
-//! no holes, no copying as it grows, and the oldest segments are what can be moved to disk. A hash index leads from
-//! the join key to the first prediction that has it; others with the same key (another model, another version) are
-//! chained behind it in order of arrival.
+//! Every prediction has a ticket, its running number. The newest lie in memory, the oldest, when that is full, on disk:
+//!
+//! ```text
+//!            first        hot.first          committed       stored          end
+//!   left ──────┼── on disk ───┼── memory and disk ──┼─ on the way ──┼── memory ───┤
+//!                                                                     in the checkpoint's state
+//! ```
+//!
+//! Invariants. The disk is written only behind a checkpoint (see [`Cold`]): [`Opens::cut`] collects everything that
+//! changed since the last checkpoint that is known to be saved, and until [`Opens::committed`] says that this one is, all
+//! of it stays in memory and is looked at first. What is older than `stored` is no longer part of the state, so a
+//! checkpoint costs what has changed and not what is open. The bound is kept by letting go of whole segments that are on
+//! disk; it is passed only by what arrives until the next checkpoint is saved ([`Opens::is_crowded`] asks for one).
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::flow::event::Timestamp;
+use crate::flow::join::cold::{Cold, Delta, Edges, read_row, write_row};
+use crate::flow::join::hot::Hot;
 use crate::flow::join::{Key, Truth};
 use crate::flow::quality::Outcome;
 
-/// Predictions a segment holds: 4,096 × 128 bytes, half a mebibyte.
-const SEGMENT: usize = 4_096;
+/// Bytes of predictions that every checkpoint writes anew, at most; beyond, the oldest go to disk. A few tens of
+/// thousands: a pipeline with less traffic than that in a horizon never needs the store.
+const STATE_BYTES_MAX: usize = 8 << 20;
 
-/// The end of a chain.
-const NONE: u32 = u32::MAX;
+/// Predictions read ahead from disk when their horizon ends.
+const READ_AHEAD: usize = 256;
+
+/// It changed since the last checkpoint.
+const FRESH: u8 = 1;
+
+/// Its change is in a checkpoint that is not known to be saved.
+const PENDING: u8 = 2;
 
 /// What is remembered of one prediction until its horizon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
     /// What labels join on.
+    #[serde(skip)]
     pub key: Key,
     /// Event time.
     pub time: Timestamp,
@@ -45,7 +65,12 @@ pub struct Open {
     pub disputed: bool,
     /// How often its label was set or changed.
     pub revision: u32,
-    next: u32,
+    /// In memory, how many tickets on the next one with this key is; 0: there is none.
+    #[serde(skip)]
+    pub(super) next: u32,
+    /// [`FRESH`], [`PENDING`].
+    #[serde(skip)]
+    changed: u8,
 }
 
 impl Open {
@@ -63,143 +88,378 @@ impl Open {
             truth: None,
             disputed: false,
             revision: 0,
-            next: NONE,
+            next: 0,
+            changed: 0,
         }
+    }
+
+    pub(super) fn scores_bytes(&self) -> usize {
+        size_of_val(&*self.scores)
     }
 }
 
-/// A prediction's place: its running number since the first, modulo 2³². Valid until it is popped.
-pub type Ticket = u32;
+/// A prediction's running number since the pipeline's first, from 0. Never given twice, also after a restart.
+pub type Ticket = u64;
+
+/// The tickets of the predictions with one key, oldest first: nearly always one.
+pub type Chain = SmallVec<[Ticket; 4]>;
 
 /// The open predictions, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Opens {
-    /// Running number of the first prediction of the first segment.
-    base: Ticket,
-    /// How many of the first segment's have been popped.
-    popped: usize,
-    segments: VecDeque<Vec<Open>>,
-    index: HashTable<Ticket>,
+    hot: Hot,
+    cold: Option<Box<dyn Cold>>,
+    bytes_max: usize,
+    first: Ticket,
+    stored: Ticket,
+    committed: Ticket,
+    /// When the first arrived.
+    oldest: Option<Timestamp>,
+    /// Not in memory, but changed: what is on disk is outdated.
+    touched: HashMap<Ticket, Open, DefaultHashBuilder>,
+    /// Read from disk by the last `find`, and not changed.
+    fetched: Vec<(Ticket, Open)>,
+    /// Read from disk to leave next.
+    leaving: VecDeque<(Ticket, Open)>,
+    /// Older than `stored`, and marked so.
+    fresh: Vec<Ticket>,
+    pending: Vec<Ticket>,
+    /// The latest checkpoint, until it is known to be saved: its number, and what the store will have seen then.
+    cut: Option<(u64, Applied)>,
+    /// The last delta that is known to be applied.
+    applied: Applied,
+    /// No delta ever had a new row with this ticket or a later one; 0: nothing ever went to the store.
+    offered: Ticket,
+    /// Ticket of the next prediction at the latest checkpoint.
+    end_at_cut: Ticket,
+    fault: Option<String>,
+}
+
+/// What the store is known to have seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Applied {
+    /// The checkpoint whose delta it was.
+    number: u64,
+    /// It holds nothing older.
+    first: Ticket,
+}
+
+/// What a checkpoint's state holds of the open predictions; the rest is on disk, or in its delta.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpensState {
+    first: Ticket,
+    oldest: Option<Timestamp>,
+    stored: Ticket,
+    offered: Ticket,
+    applied: Applied,
+    /// The predictions from `stored` on.
+    rows: Vec<u8>,
+}
+
+impl Default for Opens {
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
 }
 
 impl Opens {
+    /// None yet, and no store: everything stays in memory, whatever the bound, until [`spill_to`](Self::spill_to).
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            hot: Hot::new(0, bytes_max),
+            cold: None,
+            bytes_max,
+            first: 0,
+            stored: 0,
+            committed: 0,
+            oldest: None,
+            touched: HashMap::default(),
+            fetched: Vec::new(),
+            leaving: VecDeque::new(),
+            fresh: Vec::new(),
+            pending: Vec::new(),
+            cut: None,
+            applied: Applied::default(),
+            offered: 0,
+            end_at_cut: 0,
+            fault: None,
+        }
+    }
+
+    /// Goes on from a checkpoint whose delta is applied to the store.
+    ///
+    /// # Errors
+    /// The rows are not what this version writes.
+    pub fn resume(bytes_max: usize, state: &OpensState) -> Result<Self, postcard::Error> {
+        let mut opens = Self {
+            hot: Hot::new(state.stored, bytes_max),
+            first: state.first,
+            stored: state.stored,
+            committed: state.stored,
+            oldest: state.oldest,
+            applied: state.applied,
+            offered: state.offered,
+            ..Self::new(bytes_max)
+        };
+        let mut rest = state.rows.as_slice();
+        while !rest.is_empty() {
+            let (open, tail) = read_row(rest)?;
+            opens.hot.push(open);
+            rest = tail;
+        }
+        opens.end_at_cut = opens.hot.end();
+        if opens.first < opens.hot.first() {
+            opens.fault = Some("the checkpoint goes with a store of open predictions, and there is none".to_owned());
+        }
+        Ok(opens)
+    }
+
+    /// From here on the oldest may move to this store.
+    pub fn spill_to(&mut self, cold: Box<dyn Cold>) {
+        self.cold = Some(cold);
+        self.fault = None;
+    }
+
+    /// Why the store cannot be read. What was said since is not to be trusted: go back to the last checkpoint.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        let held: usize = match (self.segments.len(), self.segments.back()) {
-            (0, _) | (_, None) => 0,
-            (segments, Some(last)) => (segments - 1) * SEGMENT + last.len(),
-        };
-        held - self.popped
+        usize::try_from(self.hot.end() - self.first).unwrap_or(usize::MAX)
     }
 
     /// True if no prediction waits.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.hot.end() == self.first
     }
 
-    /// The prediction with this ticket.
+    /// Bytes of memory they take, near enough for a bound.
+    pub fn bytes(&self) -> usize {
+        self.hot.bytes() + self.touched.capacity() * (size_of::<Open>() + size_of::<Ticket>())
+    }
+
+    /// The prediction with this ticket: in memory, or found by the last [`find`](Self::find).
     pub fn get(&self, ticket: Ticket) -> Option<&Open> {
-        let place = ticket.wrapping_sub(self.base) as usize;
-        self.segments.get(place / SEGMENT)?.get(place % SEGMENT)
-    }
-
-    /// The prediction with this ticket, to change.
-    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Open> {
-        let place = ticket.wrapping_sub(self.base) as usize;
-        self.segments.get_mut(place / SEGMENT)?.get_mut(place % SEGMENT)
-    }
-
-    /// The tickets of the predictions with this key, oldest first.
-    pub fn find(&self, key: Key) -> impl Iterator<Item = Ticket> {
-        let first = self.index.find(key.hash(), |&ticket| self.has_key(ticket, key)).copied();
-        std::iter::successors(first, |&ticket| self.get(ticket).map(|open| open.next).filter(|next| *next != NONE))
-    }
-
-    /// Adds the newest prediction.
-    pub fn push(&mut self, open: Open) -> Ticket {
-        if self.segments.back().is_none_or(|last| last.len() == SEGMENT) {
-            self.segments.push_back(Vec::with_capacity(SEGMENT));
+        if ticket >= self.hot.first() {
+            return self.hot.get(ticket);
         }
-        let key = open.key;
-        let last = self.segments.len() - 1;
-        let ticket = match self.segments.back_mut() {
-            Some(segment) => {
-                segment.push(open);
-                self.base.wrapping_add((last * SEGMENT + segment.len() - 1) as u32)
+        let fetched = || self.fetched.iter().find(|(number, _)| *number == ticket).map(|(_, open)| open);
+        self.touched.get(&ticket).or_else(fetched)
+    }
+
+    /// The same, to change it.
+    pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Open> {
+        let open = if ticket >= self.hot.first() {
+            self.hot.get_mut(ticket)?
+        } else {
+            if let Some(place) = self.fetched.iter().position(|(number, _)| *number == ticket) {
+                let (_, open) = self.fetched.swap_remove(place);
+                self.touched.insert(ticket, open);
             }
-            None => self.base,
+            self.touched.get_mut(&ticket)?
         };
-        self.link(key, ticket);
-        ticket
-    }
-
-    /// The oldest prediction.
-    pub fn oldest(&self) -> Option<&Open> {
-        self.segments.front()?.get(self.popped)
-    }
-
-    /// Takes the oldest prediction away.
-    pub fn pop(&mut self) -> Option<Open> {
-        let ticket = self.base.wrapping_add(self.popped as u32);
-        let place = self.segments.front_mut()?.get_mut(self.popped)?;
-        let open = std::mem::replace(place, Open::new(Key(0), Timestamp(0), Timestamp(0), 0, 0));
-        self.unlink(&open, ticket);
-        self.popped += 1;
-        if self.popped == SEGMENT {
-            self.segments.pop_front();
-            self.popped = 0;
-            self.base = self.base.wrapping_add(SEGMENT as u32);
-        } else if self.is_empty() {
-            self.base = self.base.wrapping_add(self.popped as u32);
-            self.popped = 0;
-            self.segments.clear();
+        if ticket < self.stored && open.changed & FRESH == 0 {
+            open.changed |= FRESH;
+            self.fresh.push(ticket);
         }
         Some(open)
     }
 
-    /// All of them, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Open> {
-        self.segments.iter().flatten().skip(self.popped)
+    /// The tickets of the predictions with this key, oldest first. Those on disk can be had until the next call.
+    pub fn find(&mut self, key: Key) -> Chain {
+        let mut chain = Chain::new();
+        self.fetched.clear();
+        if self.first < self.hot.first() {
+            self.find_cold(key, &mut chain);
+        }
+        chain.extend(self.hot.find(key));
+        chain
     }
 
-    fn has_key(&self, ticket: Ticket, key: Key) -> bool {
-        self.get(ticket).is_some_and(|open| open.key == key)
+    /// Adds the newest prediction.
+    pub fn push(&mut self, open: Open) -> Ticket {
+        if self.is_empty() {
+            self.oldest = Some(open.arrived);
+        }
+        self.hot.push(open)
     }
 
-    fn link(&mut self, key: Key, ticket: Ticket) {
-        if let Some(last) = self.find(key).last() {
-            if let Some(open) = self.get_mut(last) {
-                open.next = ticket;
+    /// When the oldest arrived.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.oldest
+    }
+
+    /// Takes the oldest prediction away.
+    pub fn pop(&mut self) -> Option<Open> {
+        let open = if self.first < self.hot.first() { self.pop_cold()? } else { self.hot.pop()? };
+        self.first += 1;
+        self.stored = self.stored.max(self.first);
+        self.oldest = if self.first < self.hot.first() {
+            self.read_ahead();
+            self.leaving.front().map(|(_, open)| open.arrived)
+        } else {
+            self.hot.get(self.first).map(|open| open.arrived)
+        };
+        Some(open)
+    }
+
+    /// So much has changed since the last checkpoint that the bound needs another one soon.
+    pub fn is_crowded(&self) -> bool {
+        let changes = (self.hot.end() - self.end_at_cut) as usize + self.fresh.len();
+        self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 8
+    }
+
+    /// Everything at this moment, for the checkpoint `number`: what belongs into its state, and what the store must
+    /// learn. Predictions from `held` on stay in the state.
+    ///
+    /// # Errors
+    /// Only if the encoder fails, which it has no reason to.
+    pub fn cut(&mut self, number: u64, held: Option<Ticket>) -> Result<(OpensState, Delta), postcard::Error> {
+        self.store_oldest(held);
+        for ticket in std::mem::take(&mut self.fresh) {
+            if ticket >= self.first
+                && let Some(open) = self.marked(ticket)
+            {
+                let was_pending = open.changed & PENDING != 0;
+                open.changed = PENDING;
+                if !was_pending {
+                    self.pending.push(ticket);
+                }
             }
+        }
+        let mut delta = Delta::default();
+        let new = self.committed.max(self.first)..self.stored;
+        if !new.is_empty() {
+            self.offered = new.end;
+        }
+        let changed = self.pending.iter().copied().filter(|ticket| (self.first..self.committed).contains(ticket));
+        for ticket in changed.chain(new) {
+            if let Some(open) = self.get(ticket) {
+                delta.push(ticket, open)?;
+            }
+        }
+        let sweeps = self.first > self.applied.first && self.offered > self.applied.first;
+        delta.edges = Edges { number, upon: self.applied.number, first: self.first, new_from: self.committed, sweeps };
+        let applied = if delta.is_empty() { self.applied } else { Applied { number, first: self.first } };
+        let mut rows = Vec::new();
+        for ticket in self.stored..self.hot.end() {
+            if let Some(open) = self.hot.get(ticket) {
+                write_row(open, &mut rows)?;
+            }
+        }
+        self.cut = Some((number, applied));
+        self.end_at_cut = self.hot.end();
+        let Self { first, oldest, stored, offered, .. } = *self;
+        Ok((OpensState { first, oldest, stored, offered, applied, rows }, delta))
+    }
+
+    /// The checkpoint is saved and its delta applied: what it holds may leave memory. Of an older one than the latest
+    /// this says nothing, since the latest holds all that the older one does.
+    pub fn committed(&mut self, number: u64) {
+        let Some((_, applied)) = self.cut.take_if(|(latest, _)| *latest == number) else { return };
+        self.applied = applied;
+        self.committed = self.stored;
+        for ticket in std::mem::take(&mut self.pending) {
+            if let Some(open) = self.marked(ticket) {
+                open.changed &= !PENDING;
+                if open.changed == 0 {
+                    self.touched.remove(&ticket);
+                }
+            }
+        }
+        self.touched.shrink_to(self.touched.len() * 2);
+        // They may be older than what is on disk now.
+        self.leaving.clear();
+        self.evict();
+    }
+
+    fn find_cold(&mut self, key: Key, chain: &mut Chain) {
+        let Self { cold, fetched, fault, touched, hot, first, .. } = self;
+        let Some(cold) = cold else { return };
+        let on_disk = *first..hot.first();
+        let mut unreadable = None;
+        let outcome = cold.find(key, &mut |ticket, bytes| {
+            if !on_disk.contains(&ticket) {
+                return;
+            }
+            chain.push(ticket);
+            if !touched.contains_key(&ticket) {
+                match read_row(bytes) {
+                    Ok((open, _)) => fetched.push((ticket, open)),
+                    Err(error) => unreadable = Some(error),
+                }
+            }
+        });
+        if let Err(error) = outcome {
+            fault.get_or_insert(error.to_string());
+        }
+        if let Some(error) = unreadable {
+            fault.get_or_insert(format!("a prediction in the store cannot be read: {error}"));
+        }
+    }
+
+    fn pop_cold(&mut self) -> Option<Open> {
+        self.read_ahead();
+        let (ticket, open) = self.leaving.pop_front()?;
+        Some(self.touched.remove(&ticket).unwrap_or(open))
+    }
+
+    /// Sees to it that the oldest on disk is at hand.
+    fn read_ahead(&mut self) {
+        if self.leaving.front().is_some_and(|(ticket, _)| *ticket == self.first) || self.fault.is_some() {
             return;
         }
-        let Self { base, segments, index, .. } = self;
-        let hash_of = |ticket: &Ticket| {
-            let place = ticket.wrapping_sub(*base) as usize;
-            segments.get(place / SEGMENT).and_then(|segment| segment.get(place % SEGMENT)).map_or(0, |open| open.key.hash())
-        };
-        index.insert_unique(key.hash(), ticket, hash_of);
-    }
-
-    /// The popped prediction is the oldest of its chain: the index goes on to the next one.
-    fn unlink(&mut self, open: &Open, ticket: Ticket) {
-        if let Ok(entry) = self.index.find_entry(open.key.hash(), |&known| known == ticket) {
-            if open.next == NONE {
-                entry.remove();
-            } else {
-                *entry.into_mut() = open.next;
+        let Self { cold, leaving, first, hot, .. } = self;
+        let Some(cold) = cold else { return };
+        let (first, end) = (*first, hot.first());
+        leaving.clear();
+        let outcome = cold.read(first, READ_AHEAD, &mut |ticket, bytes| {
+            if ticket < end
+                && let Ok((open, _)) = read_row(bytes)
+            {
+                leaving.push_back((ticket, open));
             }
+        });
+        let there = leaving.front().is_some_and(|(ticket, _)| *ticket == first);
+        if let Err(error) = outcome {
+            self.fault = Some(error.to_string());
+        } else if !there {
+            self.fault = Some(format!("prediction {first} is not in the store of open predictions, or cannot be read there"));
         }
     }
-}
 
-impl FromIterator<Open> for Opens {
-    fn from_iter<I: IntoIterator<Item = Open>>(predictions: I) -> Self {
-        let mut opens = Self::default();
-        for mut open in predictions {
-            open.next = NONE;
-            opens.push(open);
+    /// Moves the oldest out of the state, if that has grown too large.
+    fn store_oldest(&mut self, held: Option<Ticket>) {
+        let end = self.hot.end();
+        let most = STATE_BYTES_MAX.min(self.bytes_max / 4) / size_of::<Open>();
+        if self.cold.is_some() && (end - self.stored) as usize > most {
+            // Half of it, so that not every checkpoint has some to move.
+            let until = end - (most / 2) as u64;
+            self.stored = self.stored.max(until.min(held.unwrap_or(end)));
         }
-        opens
+    }
+
+    /// Lets go of what is on disk, until there is room for the changes up to the next checkpoint.
+    fn evict(&mut self) {
+        let (room, touched) = (self.bytes_max / 4 * 3, &mut self.touched);
+        let mut others = touched.capacity() * (size_of::<Open>() + size_of::<Ticket>());
+        while self.hot.bytes() + others > room {
+            let before = touched.len();
+            let keep = |ticket, open: Open| {
+                if open.changed != 0 {
+                    touched.insert(ticket, open);
+                }
+            };
+            if !self.hot.evict(self.committed, keep) {
+                break;
+            }
+            others += (touched.len() - before) * (size_of::<Open>() + size_of::<Ticket>());
+        }
+    }
+
+    fn marked(&mut self, ticket: Ticket) -> Option<&mut Open> {
+        if ticket >= self.hot.first() { self.hot.get_mut(ticket) } else { self.touched.get_mut(&ticket) }
     }
 }

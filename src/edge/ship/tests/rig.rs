@@ -139,5 +139,6 @@ pub(super) fn checkpoint(number: u8) -> Checkpoint {
     Checkpoint {
         heads: BTreeMap::new(),
         state: vec![number],
+        ..Checkpoint::default()
     }
 }

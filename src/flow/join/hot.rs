@@ -1,0 +1,173 @@
+//! The open predictions in memory: a queue of fixed segments with an index over it.
+//!
+//! Predictions arrive in order and leave in order (the horizon runs from arrival), so there are no holes and nothing is
+//! copied as the queue grows. A hash index leads from the join key to the first prediction that has it; others with the
+//! same key (another model, another version) are chained behind it in order of arrival. Driven by [`super::Opens`],
+//! which also knows what lies on disk.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashTable;
+
+use crate::flow::event::Timestamp;
+use crate::flow::join::{Key, Open, Ticket};
+
+/// A segment holds 2¹² predictions, about half a mebibyte, unless the bound is too small for that.
+const SEGMENT_BITS_MAX: u32 = 12;
+
+/// Parts of the bound a segment may have: whole segments leave memory, so they must be small beside it.
+const SEGMENTS_LEAST: usize = 16;
+
+/// An index entry: a number, and a byte for the hash table itself.
+const INDEX_ENTRY_BYTES: usize = 5;
+
+/// The newest predictions, oldest first.
+#[derive(Debug)]
+pub(super) struct Hot {
+    /// Ticket of the first prediction of the first segment.
+    base: Ticket,
+    /// How many of the first segment's have been popped.
+    popped: usize,
+    segment_bits: u32,
+    segments: VecDeque<Vec<Open>>,
+    /// The low halves of tickets: there are never 2³² predictions in memory at once.
+    index: HashTable<u32>,
+    /// Bytes of class scores behind the predictions.
+    scores_bytes: usize,
+}
+
+impl Hot {
+    /// An empty queue whose first prediction will have ticket `base`, made for a bound of `bytes_max`.
+    pub(super) fn new(base: Ticket, bytes_max: usize) -> Self {
+        let fits = |bits: &u32| (size_of::<Open>() << bits) <= bytes_max / SEGMENTS_LEAST;
+        let segment_bits = (0..=SEGMENT_BITS_MAX).rev().find(fits).unwrap_or(0);
+        Self { base, popped: 0, segment_bits, segments: VecDeque::new(), index: HashTable::new(), scores_bytes: 0 }
+    }
+
+    /// Ticket of the oldest.
+    pub(super) fn first(&self) -> Ticket {
+        self.base + self.popped as u64
+    }
+
+    /// Ticket of the next to come.
+    pub(super) fn end(&self) -> Ticket {
+        let before_last = self.segments.len().saturating_sub(1) << self.segment_bits;
+        self.base + (before_last + self.segments.back().map_or(0, Vec::len)) as u64
+    }
+
+    /// Bytes it takes, near enough for a bound.
+    pub(super) fn bytes(&self) -> usize {
+        let places = self.segments.len() << self.segment_bits;
+        places * size_of::<Open>() + self.scores_bytes + self.index.capacity() * INDEX_ENTRY_BYTES
+    }
+
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Open> {
+        let (segment, place) = self.place(ticket)?;
+        self.segments.get(segment)?.get(place)
+    }
+
+    pub(super) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Open> {
+        let (segment, place) = self.place(ticket)?;
+        self.segments.get_mut(segment)?.get_mut(place)
+    }
+
+    /// The tickets of the predictions with this key, oldest first.
+    pub(super) fn find(&self, key: Key) -> impl Iterator<Item = Ticket> {
+        let has_key = |low: &u32| self.get(self.whole(*low)).is_some_and(|open| open.key == key);
+        let first = self.index.find(key.hash(), has_key).map(|low| self.whole(*low));
+        std::iter::successors(first, |&ticket| {
+            self.get(ticket).filter(|open| open.next != 0).map(|open| ticket + u64::from(open.next))
+        })
+    }
+
+    /// Adds the newest prediction.
+    pub(super) fn push(&mut self, mut open: Open) -> Ticket {
+        let (key, ticket) = (open.key, self.end());
+        let older = self.find(key).last();
+        open.next = 0;
+        self.scores_bytes += open.scores_bytes();
+        let places = 1 << self.segment_bits;
+        match self.segments.back_mut() {
+            Some(last) if last.len() < places => last.push(open),
+            _ => {
+                let mut segment = Vec::with_capacity(places);
+                segment.push(open);
+                self.segments.push_back(segment);
+            }
+        }
+        if let Some(older) = older {
+            if let Some(open) = self.get_mut(older) {
+                open.next = (ticket - older) as u32;
+            }
+            return ticket;
+        }
+        let Self { base, segment_bits, segments, index, .. } = self;
+        let hash_of = |low: &u32| {
+            let place = low.wrapping_sub(*base as u32) as usize;
+            let segment = segments.get(place >> *segment_bits);
+            segment.and_then(|segment| segment.get(place & ((1 << *segment_bits) - 1))).map_or(0, |open| open.key.hash())
+        };
+        index.insert_unique(key.hash(), ticket as u32, hash_of);
+        ticket
+    }
+
+    /// Takes the oldest prediction away.
+    pub(super) fn pop(&mut self) -> Option<Open> {
+        let ticket = self.first();
+        let place = self.segments.front_mut()?.get_mut(self.popped)?;
+        let open = std::mem::replace(place, Open::new(Key(0), Timestamp(0), Timestamp(0), 0, 0));
+        self.unlink(ticket, &open);
+        self.popped += 1;
+        if self.segments.front().is_some_and(|segment| segment.len() == self.popped) {
+            self.drop_first_segment();
+        }
+        Some(open)
+    }
+
+    /// Takes the oldest segment away if all its predictions have tickets below `end`; `each` gets what is in it.
+    pub(super) fn evict(&mut self, end: Ticket, mut each: impl FnMut(Ticket, Open)) -> bool {
+        let full = 1_u64 << self.segment_bits;
+        if self.base + full > end || self.segments.front().is_none_or(|segment| (segment.len() as u64) < full) {
+            return false;
+        }
+        let segment = self.segments.front_mut().map(std::mem::take).unwrap_or_default();
+        let left = (self.first()..).zip(segment.into_iter().skip(self.popped));
+        for (ticket, open) in left {
+            self.unlink(ticket, &open);
+            each(ticket, open);
+        }
+        self.popped = full as usize;
+        self.drop_first_segment();
+        true
+    }
+
+    /// Where the segment lies that a ticket is in, and where in it.
+    fn place(&self, ticket: Ticket) -> Option<(usize, usize)> {
+        let place = usize::try_from(ticket.checked_sub(self.base)?).ok()?;
+        Some((place >> self.segment_bits, place & ((1 << self.segment_bits) - 1)))
+    }
+
+    /// The ticket whose low half this is.
+    fn whole(&self, low: u32) -> Ticket {
+        self.base + u64::from(low.wrapping_sub(self.base as u32))
+    }
+
+    /// The prediction that leaves is the oldest of its chain: the index goes on to the next one.
+    fn unlink(&mut self, ticket: Ticket, open: &Open) {
+        self.scores_bytes -= open.scores_bytes();
+        let low = ticket as u32;
+        if let Ok(entry) = self.index.find_entry(open.key.hash(), |&known| known == low) {
+            if open.next == 0 {
+                entry.remove();
+            } else {
+                *entry.into_mut() = low.wrapping_add(open.next);
+            }
+        }
+    }
+
+    fn drop_first_segment(&mut self) {
+        self.segments.pop_front();
+        self.base += self.popped as u64;
+        self.popped = 0;
+    }
+}
