@@ -147,7 +147,8 @@ impl Join {
                 }
                 if let Some(truth) = other.truth.filter(|truth| truth.shared) {
                     let disputed = other.disputed;
-                    shared = Some(Early { id: Box::default(), truth, arrived: open.arrived, disputed, published: false });
+                    let (id, beaten) = (Box::default(), Vec::new());
+                    shared = Some(Early { id, truth, arrived: open.arrived, disputed, beaten, published: false });
                 }
             }
         }

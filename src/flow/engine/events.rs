@@ -53,7 +53,7 @@ impl Engine {
                 self.state.held.push(ticket, now, None);
                 self.orphan_found(&early, model, now, out);
                 let actual = self.state.tables.value(early.truth.actual);
-                self.set_label(ticket, early.truth, early.disputed);
+                self.set_label(ticket, early.truth, early.disputed, &early.beaten);
                 self.ship_joined(ticket, &actual, Some(held), out);
             }
             None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
@@ -91,7 +91,7 @@ impl Engine {
     fn label_open(&mut self, ticket: Ticket, said: &Said<'_>, out: &mut Documents) {
         let Some(open) = self.state.join.opens.get(ticket) else { return };
         let Some(old) = open.truth else {
-            self.set_label(ticket, said.truth, false);
+            self.set_label(ticket, said.truth, false, &[]);
             let held = self.state.held.take(ticket);
             self.ship_joined(ticket, &said.actual, held, out);
             return;
@@ -112,6 +112,9 @@ impl Engine {
         if newly_disputed {
             self.count_dispute(ticket);
         }
+        if verdict == Verdict::Outdated && said.truth.actual != old.actual {
+            self.count_beaten(ticket, said.truth.actual);
+        }
         if !wins {
             return;
         }
@@ -121,13 +124,16 @@ impl Engine {
     }
 
     /// The first label of a prediction.
-    fn set_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool) {
+    fn set_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool, beaten: &[Outcome]) {
         if let Some(open) = self.state.join.opens.get_mut(ticket) {
             open.truth = Some(truth);
             open.disputed = disputed;
             open.revision += 1;
         }
         self.count_label(ticket, truth, disputed);
+        for actual in beaten {
+            self.count_beaten(ticket, *actual);
+        }
         self.pair(ticket, None);
     }
 
@@ -161,6 +167,11 @@ impl Engine {
 
     fn count_dispute(&mut self, ticket: Ticket) {
         self.change_windows(ticket, |pane, _, _, _| pane.tally.dispute());
+    }
+
+    fn count_beaten(&mut self, ticket: Ticket, actual: Outcome) {
+        let truth = Truth { actual, time: None, shared: true };
+        self.change_windows(ticket, |pane, _, scored, judge| pane.tally.list(scored, judge(truth).judgement.actual));
     }
 
     /// Changes the panes of a prediction that is here already; `judge` says what a label means to the one at hand.

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
 use crate::flow::join::{Key, Truth, Verdict};
+use crate::flow::quality::Outcome;
+
+/// Beaten values kept of a label; more contradictions than this are a broken feed, and only leave out a zero.
+const BEATEN_MAX: usize = 16;
 
 /// Whom a waiting label is for: a key, and a model where the label names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +32,8 @@ pub struct Early {
     pub arrived: Timestamp,
     /// Labels with different values came for this address.
     pub disputed: bool,
+    /// The other values that came for it.
+    pub beaten: Vec<Outcome>,
     /// It has been published as an orphan (end of a `--once` run), and still waits.
     pub published: bool,
 }
@@ -55,14 +61,18 @@ impl Earlies {
     pub fn put(&mut self, address: Address, id: &str, truth: Truth, now: Timestamp) {
         if let Some(early) = self.waiting.get_mut(&address) {
             let verdict = truth.against(&early.truth);
-            early.disputed |= truth.actual != early.truth.actual;
-            if matches!(verdict, Verdict::Corrects | Verdict::Moves) {
-                early.truth = truth;
-                early.published = false;
+            let wins = matches!(verdict, Verdict::Corrects | Verdict::Moves);
+            let loser = if wins { std::mem::replace(&mut early.truth, truth) } else { truth };
+            early.published &= !wins;
+            if loser.actual != early.truth.actual {
+                early.disputed = true;
+                if !early.beaten.contains(&loser.actual) && early.beaten.len() < BEATEN_MAX {
+                    early.beaten.push(loser.actual);
+                }
             }
             return;
         }
-        let early = Early { id: id.into(), truth, arrived: now, disputed: false, published: false };
+        let early = Early { id: id.into(), truth, arrived: now, disputed: false, beaten: Vec::new(), published: false };
         self.waiting.insert(address, early);
         self.order.push_back((now, address));
     }

@@ -113,6 +113,15 @@ impl Tally {
         }
     }
 
+    /// A label lost against another from the start: its cell is listed all the same, with what it counts. So which cells
+    /// are listed depends on the labels there are, not on the order they came in, and a replay after a crash rewrites
+    /// every document that was published before it.
+    pub fn list(&mut self, scored: &Scored<'_>, beaten: Outcome) {
+        if let (Outcome::Class(actual), Outcome::Class(predicted)) = (beaten, scored.predicted) {
+            self.cells.entry((actual, predicted)).or_default();
+        }
+    }
+
     /// For the first time, a prediction has got a label that contradicts another of its labels.
     pub fn dispute(&mut self) {
         self.revision += 1;
