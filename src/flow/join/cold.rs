@@ -97,7 +97,7 @@ impl Delta {
         self.rows.extend_from_slice(&ticket.to_le_bytes());
         self.rows.extend_from_slice(&[0; 4]);
         write_row(open, &mut self.rows)?;
-        let length = (self.rows.len() - start - ROW_HEAD) as u32;
+        let length = u32::try_from(self.rows.len() - start - ROW_HEAD).unwrap_or(u32::MAX);
         if let Some(place) = self.rows.get_mut(start + 8..start + ROW_HEAD) {
             place.copy_from_slice(&length.to_le_bytes());
         }

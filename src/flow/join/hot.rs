@@ -97,17 +97,17 @@ impl Hot {
         }
         if let Some(older) = older {
             if let Some(open) = self.get_mut(older) {
-                open.next = (ticket - older) as u32;
+                open.next = low_half(ticket - older);
             }
             return ticket;
         }
         let Self { base, segment_bits, segments, index, .. } = self;
         let hash_of = |low: &u32| {
-            let place = low.wrapping_sub(*base as u32) as usize;
+            let place = low.wrapping_sub(low_half(*base)) as usize;
             let segment = segments.get(place >> *segment_bits);
             segment.and_then(|segment| segment.get(place & ((1 << *segment_bits) - 1))).map_or(0, |open| open.key.hash())
         };
-        index.insert_unique(key.hash(), ticket as u32, hash_of);
+        index.insert_unique(key.hash(), low_half(ticket), hash_of);
         ticket
     }
 
@@ -126,8 +126,8 @@ impl Hot {
 
     /// Takes the oldest segment away if all its predictions have tickets below `end`; `each` gets what is in it.
     pub(super) fn evict(&mut self, end: Ticket, mut each: impl FnMut(Ticket, Open)) -> bool {
-        let full = 1_u64 << self.segment_bits;
-        if self.base + full > end || self.segments.front().is_none_or(|segment| (segment.len() as u64) < full) {
+        let full = 1_usize << self.segment_bits;
+        if self.base + full as u64 > end || self.segments.front().is_none_or(|segment| segment.len() < full) {
             return false;
         }
         let segment = self.segments.front_mut().map(std::mem::take).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Hot {
             self.unlink(ticket, &open);
             each(ticket, open);
         }
-        self.popped = full as usize;
+        self.popped = full;
         self.drop_first_segment();
         true
     }
@@ -149,13 +149,13 @@ impl Hot {
 
     /// The ticket whose low half this is.
     fn whole(&self, low: u32) -> Ticket {
-        self.base + u64::from(low.wrapping_sub(self.base as u32))
+        self.base + u64::from(low.wrapping_sub(low_half(self.base)))
     }
 
     /// The prediction that leaves is the oldest of its chain: the index goes on to the next one.
     fn unlink(&mut self, ticket: Ticket, open: &Open) {
         self.scores_bytes -= open.scores_bytes();
-        let low = ticket as u32;
+        let low = low_half(ticket);
         if let Ok(entry) = self.index.find_entry(open.key.hash(), |&known| known == low) {
             if open.next == 0 {
                 entry.remove();
@@ -170,4 +170,9 @@ impl Hot {
         self.base += self.popped as u64;
         self.popped = 0;
     }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+const fn low_half(ticket: Ticket) -> u32 {
+    ticket as u32
 }

@@ -15,6 +15,7 @@
 //! disk; it is passed only by what arrives until the next checkpoint is saved ([`Opens::is_crowded`] asks for one).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::{Deserialize, Serialize};
@@ -227,7 +228,7 @@ impl Opens {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        usize::try_from(self.hot.end() - self.first).unwrap_or(usize::MAX)
+        count(self.first..self.hot.end())
     }
 
     /// True if no prediction waits.
@@ -307,7 +308,7 @@ impl Opens {
 
     /// So much has changed since the last checkpoint that the bound needs another one soon.
     pub fn is_crowded(&self) -> bool {
-        let changes = (self.hot.end() - self.end_at_cut) as usize + self.fresh.len();
+        let changes = count(self.end_at_cut..self.hot.end()) + self.fresh.len();
         self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 8
     }
 
@@ -434,7 +435,7 @@ impl Opens {
     fn store_oldest(&mut self, held: Option<Ticket>) {
         let end = self.hot.end();
         let most = STATE_BYTES_MAX.min(self.bytes_max / 4) / size_of::<Open>();
-        if self.cold.is_some() && (end - self.stored) as usize > most {
+        if self.cold.is_some() && count(self.stored..end) > most {
             // Half of it, so that not every checkpoint has some to move.
             let until = end - (most / 2) as u64;
             self.stored = self.stored.max(until.min(held.unwrap_or(end)));
@@ -462,4 +463,8 @@ impl Opens {
     fn marked(&mut self, ticket: Ticket) -> Option<&mut Open> {
         if ticket >= self.hot.first() { self.hot.get_mut(ticket) } else { self.touched.get_mut(&ticket) }
     }
+}
+
+fn count(tickets: Range<Ticket>) -> usize {
+    usize::try_from(tickets.end - tickets.start).unwrap_or(usize::MAX)
 }
