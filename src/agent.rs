@@ -26,7 +26,9 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::edge::{checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write};
+use crate::edge::{
+    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write,
+};
 use crate::flow::engine::{Checkpoint, Engine, Intake, ResumeError};
 use crate::flow::event::SourceKey;
 
@@ -95,7 +97,11 @@ pub enum Error {
 ///
 /// # Errors
 /// The pipeline cannot start, or lost its disk; everything accepted and not acknowledged is replayed by the next run.
-pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    options: Options,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
     let opened = Opened::open(config, &options).await?;
     let pipeline = opened.pipeline.clone();
     let (stopping, stopped) = watch::channel(false);
@@ -103,14 +109,26 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
     let (cargo, shipped) = mpsc::channel(CARGO_MAX);
     let progress = Arc::new(ship::Progress::default());
 
-    let mut sources = Sources::start(opened.sources, &opened.heads, options.once, &intake, &stopped)?;
+    let mut sources = Sources::start(
+        opened.sources,
+        &opened.heads,
+        options.once,
+        &intake,
+        &stopped,
+    )?;
     if let Some(settings) = opened.host {
         tokio::spawn(sample::run(settings, intake.clone(), stopped.clone()));
     }
     drop(intake);
 
     let saved = Arc::new(AtomicU64::new(0));
-    let pump = pump::Pump::new(opened.engine, options.once, taken, cargo, Arc::clone(&saved));
+    let pump = pump::Pump::new(
+        opened.engine,
+        options.once,
+        taken,
+        cargo,
+        Arc::clone(&saved),
+    );
     let (pumped, pump_ended) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
@@ -133,7 +151,14 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
             std::future::pending::<()>().await;
         }
     };
-    let shipping = ship::run(opened.ship, opened.outlets, shipped, Arc::clone(&progress), release, deadline);
+    let shipping = ship::run(
+        opened.ship,
+        opened.outlets,
+        shipped,
+        Arc::clone(&progress),
+        release,
+        deadline,
+    );
     tokio::pin!(shipping);
     tokio::pin!(stop);
 
@@ -175,7 +200,9 @@ pub async fn run(config: Config, options: Options, stop: impl Future<Output = ()
 /// What came in and what became of it: the equation of conservation, in one line.
 fn report(pipeline: &str, engine: &Engine, progress: &ship::Progress) {
     let totals = engine.totals();
-    let sum = |count: fn(&crate::flow::engine::InputTotals) -> u64| totals.inputs.iter().map(count).sum::<u64>();
+    let sum = |count: fn(&crate::flow::engine::InputTotals) -> u64| {
+        totals.inputs.iter().map(count).sum::<u64>()
+    };
     let documents = progress.totals();
     info!(
         pipeline,
@@ -216,7 +243,15 @@ struct SourcesOpened {
 
 impl Opened {
     async fn open(config: Config, options: &Options) -> Result<Self, Error> {
-        let Config { mut engine, files, receivers, host, elasticsearch, file_output, warnings: _ } = config;
+        let Config {
+            mut engine,
+            files,
+            receivers,
+            host,
+            elasticsearch,
+            file_output,
+            warnings: _,
+        } = config;
         let folder = options.data_dir.join(&engine.pipeline);
         let checkpoints = checkpoint::Store::open(&folder)?;
         let checkpoint = checkpoints.load()?;
@@ -229,9 +264,13 @@ impl Opened {
         engine.expires = !options.once;
         let index_prefix = engine.index_prefix.clone();
         let pipeline: Arc<str> = engine.pipeline.as_str().into();
-        let heads = checkpoint.as_ref().map(|checkpoint| checkpoint.heads.clone()).unwrap_or_default();
+        let heads = checkpoint
+            .as_ref()
+            .map(|checkpoint| checkpoint.heads.clone())
+            .unwrap_or_default();
         let mut engine = match &checkpoint {
-            Some(checkpoint) => Engine::resume(engine, checkpoint).map_err(|error| Error::Resume(error, folder.clone()))?,
+            Some(checkpoint) => Engine::resume(engine, checkpoint)
+                .map_err(|error| Error::Resume(error, folder.clone()))?,
             None => Engine::new(engine).map_err(Error::Settings)?,
         };
         engine.spill_to(Box::new(checkpoints.state().clone()));
@@ -240,18 +279,32 @@ impl Opened {
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
         let (elastic, ship) = match elasticsearch {
-            Some((settings, ship)) => (Some(connect(&settings, &index_prefix, options.once).await?), ship),
+            Some((settings, ship)) => (
+                Some(connect(&settings, &index_prefix, options.once).await?),
+                ship,
+            ),
             None => (None, ship::Settings::default()),
         };
         let outlets = ship::Outlets {
             elastic,
             files: file_output.as_ref().map(write::Output::open).transpose()?,
-            dead_letters: dead_letters::DeadLetters::new(&folder, dead_letters::Settings::default()),
+            dead_letters: dead_letters::DeadLetters::new(
+                &folder,
+                dead_letters::Settings::default(),
+            ),
             checkpoints,
         };
-        let mut sources = SourcesOpened { files, journals: Vec::new(), receivers: Vec::new() };
+        let mut sources = SourcesOpened {
+            files,
+            journals: Vec::new(),
+            receivers: Vec::new(),
+        };
         for settings in receivers {
-            let journal = journal::Settings { data: folder.clone(), input: settings.input, bytes_max: settings.journal_bytes_max };
+            let journal = journal::Settings {
+                data: folder.clone(),
+                input: settings.input,
+                bytes_max: settings.journal_bytes_max,
+            };
             let checkpointed = heads.get(&journal.source()).map_or(0, |head| head.offset);
             let opened = journal::open(&journal, checkpointed)?;
             if !options.once {
@@ -261,20 +314,38 @@ impl Opened {
             }
             sources.journals.push(opened);
         }
-        Ok(Self { pipeline, engine, heads, sources, host, ship, outlets })
+        Ok(Self {
+            pipeline,
+            engine,
+            heads,
+            sources,
+            host,
+            ship,
+            outlets,
+        })
     }
 }
 
 /// A client that has seen the cluster. Under `--once` a cluster that refuses us ends the run; otherwise shipping
 /// retries until it is mended, and inputs are read meanwhile.
-async fn connect(settings: &elastic::Settings, index_prefix: &str, once: bool) -> Result<elastic::Elastic, Error> {
+async fn connect(
+    settings: &elastic::Settings,
+    index_prefix: &str,
+    once: bool,
+) -> Result<elastic::Elastic, Error> {
     let client = elastic::Elastic::open(settings)?;
     match client.probe().await {
         Ok(cluster) => {
-            let version = cluster.version.as_deref().unwrap_or("hidden from this user");
+            let version = cluster
+                .version
+                .as_deref()
+                .unwrap_or("hidden from this user");
             info!(name = %cluster.name, version, flavour = %cluster.flavour, "elasticsearch answers");
             if setup::is_installed(&client, index_prefix).await == Some(false) {
-                warn!(index_prefix, "the index templates are missing, so elasticsearch guesses field types: run `modelbeat setup` with this pipeline file, best before the first document");
+                warn!(
+                    index_prefix,
+                    "the index templates are missing, so elasticsearch guesses field types: run `modelbeat setup` with this pipeline file, best before the first document"
+                );
             }
         }
         Err(error) if once => return Err(error.into()),
@@ -284,7 +355,10 @@ async fn connect(settings: &elastic::Settings, index_prefix: &str, once: bool) -
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The same after a restart, and after a lost data folder: made from host and data folder, not from chance. Otherwise
@@ -303,35 +377,74 @@ struct Sources {
 }
 
 impl Sources {
-    fn start(opened: SourcesOpened, heads: &Heads, once: bool, intake: &mpsc::Sender<Intake>, stopped: &watch::Receiver<bool>) -> Result<Self, Error> {
-        let mut sources = Self { tasks: JoinSet::new(), receivers: JoinSet::new(), journals: Vec::new(), tail: tail::Stop::new() };
+    fn start(
+        opened: SourcesOpened,
+        heads: &Heads,
+        once: bool,
+        intake: &mpsc::Sender<Intake>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
+        let mut sources = Self {
+            tasks: JoinSet::new(),
+            receivers: JoinSet::new(),
+            journals: Vec::new(),
+            tail: tail::Stop::new(),
+        };
         if !opened.files.is_empty() {
             sources.start_tail(opened.files, heads.clone(), once, intake.clone())?;
         }
-        for journal::Opened { journal, reader, losses: _ } in opened.journals {
+        for journal::Opened {
+            journal,
+            reader,
+            losses: _,
+        } in opened.journals
+        {
             let key = reader.source().clone();
             let from = heads.get(&key).map_or(0, |head| head.offset);
-            let until = if once { journal::Until::Drained } else { journal::Until::Stopped };
+            let until = if once {
+                journal::Until::Drained
+            } else {
+                journal::Until::Stopped
+            };
             let (intake, stopped) = (intake.clone(), stopped.clone());
-            sources.tasks.spawn(async move { Ok(reader.run(from, until, intake, stopped).await?) });
+            sources
+                .tasks
+                .spawn(async move { Ok(reader.run(from, until, intake, stopped).await?) });
             sources.journals.push((key, journal));
         }
         for (bound, journal) in opened.receivers {
             let stopped = stopped.clone();
-            sources.receivers.spawn(async move { Ok(receive::run(bound, journal, stopped).await?) });
+            sources
+                .receivers
+                .spawn(async move { Ok(receive::run(bound, journal, stopped).await?) });
         }
         Ok(sources)
     }
 
-    fn start_tail(&mut self, files: Vec<tail::Settings>, heads: Heads, once: bool, intake: mpsc::Sender<Intake>) -> Result<(), Error> {
-        let mode = if once { tail::Mode::Once } else { tail::Mode::Follow { poll: POLL } };
+    fn start_tail(
+        &mut self,
+        files: Vec<tail::Settings>,
+        heads: Heads,
+        once: bool,
+        intake: mpsc::Sender<Intake>,
+    ) -> Result<(), Error> {
+        let mode = if once {
+            tail::Mode::Once
+        } else {
+            tail::Mode::Follow { poll: POLL }
+        };
         let (ended, end) = tokio::sync::oneshot::channel();
         let (stop, status) = (self.tail.clone(), tail::Status::default());
         std::thread::Builder::new()
             .name("tail".into())
-            .spawn(move || ended.send(tail::run(files, &heads, mode, &intake, &stop, &status)).is_ok())
+            .spawn(move || {
+                ended
+                    .send(tail::run(files, &heads, mode, &intake, &stop, &status))
+                    .is_ok()
+            })
             .map_err(Error::Thread)?;
-        self.tasks.spawn(async move { Ok(end.await.map_err(|_| Error::Broken("tailing"))??) });
+        self.tasks
+            .spawn(async move { Ok(end.await.map_err(|_| Error::Broken("tailing"))??) });
         Ok(())
     }
 
@@ -354,10 +467,16 @@ impl Sources {
 
     /// Waits for what was told to stop; says what failed meanwhile.
     async fn join(&mut self, grace: Duration) -> Option<Error> {
-        tokio::time::timeout(grace, self.ended(true)).await.ok().flatten()
+        tokio::time::timeout(grace, self.ended(true))
+            .await
+            .ok()
+            .flatten()
     }
 }
 
-fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>, what: &'static str) -> Result<(), Error> {
+fn flatten(
+    ended: Result<Result<(), Error>, tokio::task::JoinError>,
+    what: &'static str,
+) -> Result<(), Error> {
     ended.unwrap_or(Err(Error::Broken(what)))
 }

@@ -77,7 +77,9 @@ pub fn main() -> ExitCode {
     }
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
-        Command::Check { print_schema: true, .. } => check::schema(),
+        Command::Check {
+            print_schema: true, ..
+        } => check::schema(),
         Command::Check { files, connect, .. } => check::check(&files, connect),
         Command::Setup { file } => setup::setup(&file),
     }

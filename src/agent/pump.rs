@@ -56,7 +56,15 @@ impl Pump {
         cargo: mpsc::Sender<Cargo>,
         saved: Arc<AtomicU64>,
     ) -> Self {
-        Self { engine, once, intake, cargo, saved, under_way: None, made: Instant::now() }
+        Self {
+            engine,
+            once,
+            intake,
+            cargo,
+            saved,
+            under_way: None,
+            made: Instant::now(),
+        }
     }
 
     /// Runs until the sources are gone or shipping is; returns the engine for its totals.
@@ -73,7 +81,9 @@ impl Pump {
                     self.engine.push(&batch, now(), &mut out);
                     changed = true;
                 }
-                Next::Take(Intake::Host(snapshot)) => self.engine.observe(snapshot, now(), &mut out),
+                Next::Take(Intake::Host(snapshot)) => {
+                    self.engine.observe(snapshot, now(), &mut out)
+                }
                 Next::Take(Intake::Gone(source)) => {
                     self.engine.forget(&source);
                     changed = true;
@@ -82,12 +92,20 @@ impl Pump {
                 Next::End if self.once => self.engine.finish(now(), &mut out),
                 Next::End => self.engine.release(now(), &mut out),
             }
-            if !ends && self.engine.deadline().is_some_and(|deadline| deadline <= now()) {
+            if !ends
+                && self
+                    .engine
+                    .deadline()
+                    .is_some_and(|deadline| deadline <= now())
+            {
                 self.engine.advance(now(), &mut out);
             }
             if let Some(fault) = self.engine.fault() {
                 // What it says from here on may be wrong; the caller reports the fault.
-                error!(fault, "the engine cannot go on, the next start goes on from the last checkpoint");
+                error!(
+                    fault,
+                    "the engine cannot go on, the next start goes on from the last checkpoint"
+                );
                 return self.engine;
             }
             changed |= !out.is_empty();
@@ -100,7 +118,9 @@ impl Pump {
             }
             // One at a time: each holds what the one before it does until that is known to be saved.
             if ends || (changed && self.under_way.is_none() && Instant::now() >= checkpoint_at) {
-                let Some(took) = self.checkpoint() else { return self.engine };
+                let Some(took) = self.checkpoint() else {
+                    return self.engine;
+                };
                 self.made = Instant::now();
                 checkpoint_at = self.made + CHECKPOINT_EVERY.max(took * CHECKPOINT_SHARE);
                 changed = false;
@@ -113,10 +133,18 @@ impl Pump {
 
     /// Waits for the sources, but no longer than until the engine or the checkpoint has work.
     fn next(&mut self, runtime: &Handle, checkpoint_at: Instant) -> Next {
-        let least = if self.under_way.is_some() { SAVED_POLL } else { Duration::from_millis(10) };
-        let until_checkpoint = checkpoint_at.saturating_duration_since(Instant::now()).max(least);
+        let least = if self.under_way.is_some() {
+            SAVED_POLL
+        } else {
+            Duration::from_millis(10)
+        };
+        let until_checkpoint = checkpoint_at
+            .saturating_duration_since(Instant::now())
+            .max(least);
         let wait = match self.engine.deadline() {
-            Some(deadline) => until_checkpoint.min(Duration::from_millis(u64::try_from(deadline.since(now())).unwrap_or(0))),
+            Some(deadline) => until_checkpoint.min(Duration::from_millis(
+                u64::try_from(deadline.since(now())).unwrap_or(0),
+            )),
             None => until_checkpoint,
         };
         match runtime.block_on(async { tokio::time::timeout(wait, self.intake.recv()).await }) {
@@ -141,7 +169,10 @@ impl Pump {
             Ok(checkpoint) => {
                 let took = start.elapsed();
                 self.under_way = Some(checkpoint.cold.edges.number);
-                self.cargo.blocking_send(Cargo::Barrier(checkpoint)).ok().map(|()| took)
+                self.cargo
+                    .blocking_send(Cargo::Barrier(checkpoint))
+                    .ok()
+                    .map(|()| took)
             }
             Err(error) => {
                 error!(%error, "no checkpoint could be made, the next start replays more");

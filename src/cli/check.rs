@@ -17,7 +17,14 @@ pub type Connect<'a> = &'a dyn Fn(&Config) -> Vec<String>;
 pub fn check(files: &[PathBuf], connect: bool) -> ExitCode {
     let connect: Option<Connect<'_>> = connect.then_some(&probe as Connect<'_>);
     let environment = |name: &str| std::env::var(name).ok();
-    run(files, &environment, connect, &mut io::stdout(), &mut io::stderr()).unwrap_or(ExitCode::FAILURE)
+    run(
+        files,
+        &environment,
+        connect,
+        &mut io::stdout(),
+        &mut io::stderr(),
+    )
+    .unwrap_or(ExitCode::FAILURE)
 }
 
 /// `modelbeat check --print-schema`
@@ -49,7 +56,11 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Config>, ExitCode> {
             return Err(ExitCode::FAILURE);
         }
     }
-    if good { Ok(configs) } else { Err(ExitCode::FAILURE) }
+    if good {
+        Ok(configs)
+    } else {
+        Err(ExitCode::FAILURE)
+    }
 }
 
 /// Asks the Elasticsearch that a file names who it is.
@@ -57,12 +68,19 @@ fn probe(config: &Config) -> Vec<String> {
     let Some((settings, _)) = &config.elasticsearch else {
         return Vec::new();
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return vec![format!("cannot start: {error}")],
     };
     let asked = runtime.block_on(async { Elastic::open(settings)?.probe().await });
-    asked.err().map(|error| error.to_string()).into_iter().collect()
+    asked
+        .err()
+        .map(|error| error.to_string())
+        .into_iter()
+        .collect()
 }
 
 /// Checks files, and says how they are. `connect` is asked about every file without errors.

@@ -20,11 +20,21 @@ pub enum Format {
 /// The filter cannot be parsed.
 pub fn start(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     // A client library's every retry is told by us, with what to do about it.
-    let filter = EnvFilter::builder().parse(format!("{filter},hyper_util=warn,rustls=warn,reqwest=warn"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let filter =
+        EnvFilter::builder().parse(format!("{filter},hyper_util=warn,rustls=warn,reqwest=warn"))?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
     match format {
-        Format::Text => logs.with_ansi(stderr().is_terminal()).with_target(false).init(),
-        Format::Json => logs.json().flatten_event(true).with_current_span(false).init(),
+        Format::Text => logs
+            .with_ansi(stderr().is_terminal())
+            .with_target(false)
+            .init(),
+        Format::Json => logs
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .init(),
     }
     Ok(())
 }

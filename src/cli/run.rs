@@ -17,10 +17,23 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Err(code) => return code,
     };
     if let Some(name) = twice(&configs) {
-        return log::fail(&format!("two pipeline files are both named `{name}`: a pipeline's name is part of every document's id"), 1);
+        return log::fail(
+            &format!(
+                "two pipeline files are both named `{name}`: a pipeline's name is part of every document's id"
+            ),
+            1,
+        );
     }
-    let options = Options { data_dir: arguments.data_dir.clone(), once: arguments.once, grace: arguments.grace };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let options = Options {
+        data_dir: arguments.data_dir.clone(),
+        once: arguments.once,
+        grace: arguments.grace,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };
@@ -32,14 +45,22 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
 
 fn twice(configs: &[Config]) -> Option<&str> {
     let names = || configs.iter().map(|config| config.engine.pipeline.as_str());
-    names().enumerate().find(|(index, name)| names().take(*index).any(|before| before == *name)).map(|(_, name)| name)
+    names()
+        .enumerate()
+        .find(|(index, name)| names().take(*index).any(|before| before == *name))
+        .map(|(_, name)| name)
 }
 
 async fn run_all(configs: Vec<Config>, options: Options) -> ExitCode {
     let (stopping, stopped) = watch::channel(false);
-    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+    let (mut interrupt, mut terminate) = match (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-        (Err(error), _) | (_, Err(error)) => return log::fail(&format!("cannot listen for signals: {error}"), 1),
+        (Err(error), _) | (_, Err(error)) => {
+            return log::fail(&format!("cannot listen for signals: {error}"), 1);
+        }
     };
     let mut agents = JoinSet::new();
     for config in configs {

@@ -14,18 +14,33 @@ pub fn setup(file: &Path) -> ExitCode {
         Ok(mut configs) => configs.pop(),
         Err(code) => return code,
     };
-    let Some((settings, prefix)) = config.and_then(|config| Some((config.elasticsearch?.0, config.engine.index_prefix))) else {
-        return log::fail(&format!("{}: there is no output.elasticsearch to set up", file.display()), 1);
+    let Some((settings, prefix)) =
+        config.and_then(|config| Some((config.elasticsearch?.0, config.engine.index_prefix)))
+    else {
+        return log::fail(
+            &format!(
+                "{}: there is no output.elasticsearch to set up",
+                file.display()
+            ),
+            1,
+        );
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };
-    let asked: Result<Report, Error> = runtime.block_on(async { setup::run(&Elastic::open(&settings)?, &prefix).await });
+    let asked: Result<Report, Error> =
+        runtime.block_on(async { setup::run(&Elastic::open(&settings)?, &prefix).await });
     match asked {
         Ok(report) => {
             let mut out = std::io::stdout();
-            let printed = report.steps.iter().try_for_each(|step| writeln!(out, "{step}"));
+            let printed = report
+                .steps
+                .iter()
+                .try_for_each(|step| writeln!(out, "{step}"));
             printed.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
         }
         Err(error) => log::fail(&error.to_string(), 1),

@@ -144,7 +144,10 @@ fn http(
     let listen = listen_item
         .clone()
         .and_then(|item| item.parse("an address", address));
-    let token = section.get("token").and_then(Item::secret).map(receive::Token);
+    let token = section
+        .get("token")
+        .and_then(Item::secret)
+        .map(receive::Token);
     let tls_item = section.get("tls");
     let encrypted = tls_item.is_some();
     let tls = tls_item.and_then(Item::section).and_then(tls);

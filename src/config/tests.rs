@@ -297,7 +297,10 @@ fn every_key_is_read() {
         (join.label_horizon_ms, join.early_label_ttl_ms, join.hold_ms),
         (7_200_000, 0, 250)
     );
-    assert_eq!((join.hold_bytes_max, join.state_bytes_max, join.mark_expired), (1 << 20, 64 << 20, true));
+    assert_eq!(
+        (join.hold_bytes_max, join.state_bytes_max, join.mark_expired),
+        (1 << 20, 64 << 20, true)
+    );
     assert_eq!((engine.slice_values_max, engine.keep_record), (5, false));
     assert_eq!(
         config.host.unwrap().process,

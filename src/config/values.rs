@@ -73,8 +73,7 @@ pub(super) fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, Comp
 
 /// `1m`, `1h`, `1d`, `1mo`, `cumulative`: windows start where a day starts, so a day must be a whole number of them.
 pub(super) fn window(text: &str) -> Result<Length, Complaint> {
-    let help =
-        "write 10s to 1d, a day's even part, such as 1m, 15m, 1h or 1d; 1mo for calendar months; or cumulative";
+    let help = "write 10s to 1d, a day's even part, such as 1m, 15m, 1h or 1d; 1mo for calendar months; or cumulative";
     if text == "1mo" {
         return Ok(Length::Month);
     }

@@ -125,7 +125,8 @@ impl Store {
     /// what was read since then is read again, which the documents' ids make harmless.
     pub fn load(&self) -> Result<Option<Checkpoint>, Error> {
         let checkpoint = self.newest_whole()?;
-        self.state.recover(checkpoint.as_ref().map(|checkpoint| &checkpoint.cold))?;
+        self.state
+            .recover(checkpoint.as_ref().map(|checkpoint| &checkpoint.cold))?;
         Ok(checkpoint)
     }
 
@@ -204,7 +205,8 @@ enum Unread {
 const HEADER: usize = 8 + 4 + 8 + 8 + 8;
 
 fn write(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let heads = postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges)).map_err(io::Error::other)?;
+    let heads = postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges))
+        .map_err(io::Error::other)?;
     let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&FORMAT.to_le_bytes());

@@ -114,7 +114,10 @@ impl State {
     /// The store of a data folder, which this process has locked. Opens nothing yet.
     #[must_use]
     pub fn new(data_folder: &Path) -> Self {
-        Self { folder: data_folder.join(FOLDER), shelf: Arc::default() }
+        Self {
+            folder: data_folder.join(FOLDER),
+            shelf: Arc::default(),
+        }
     }
 
     /// Brings the store to the point of the checkpoint that was loaded: finishes what a crash cut short. Without a
@@ -125,16 +128,36 @@ impl State {
     pub fn recover(&self, delta: Option<&Delta>) -> Result<(), Error> {
         let is_there = self.folder.is_dir();
         let Some(delta) = delta else {
-            let removed = if is_there { std::fs::remove_dir_all(&self.folder) } else { Ok(()) };
-            return removed.map_err(|source| Error::Remove { folder: self.folder.clone(), source });
+            let removed = if is_there {
+                std::fs::remove_dir_all(&self.folder)
+            } else {
+                Ok(())
+            };
+            return removed.map_err(|source| Error::Remove {
+                folder: self.folder.clone(),
+                source,
+            });
         };
         let edges = delta.edges;
-        let seen = if is_there { self.open()?.seen().map_err(self.failed("read"))? } else { Seen::default() };
+        let seen = if is_there {
+            self.open()?.seen().map_err(self.failed("read"))?
+        } else {
+            Seen::default()
+        };
         if seen.applied < edges.upon || seen.begun > edges.number {
             let (folder, seen) = (self.folder.clone(), seen.begun);
-            return Err(Error::OtherTime { folder, seen, number: edges.number, upon: edges.upon });
+            return Err(Error::OtherTime {
+                folder,
+                seen,
+                number: edges.number,
+                upon: edges.upon,
+            });
         }
-        if seen.applied < edges.number { self.apply(delta) } else { Ok(()) }
+        if seen.applied < edges.number {
+            self.apply(delta)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what a saved checkpoint says. Durable when this returns; if it fails, it may be tried again.
@@ -158,19 +181,32 @@ impl State {
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(fjall::Error) -> Error {
-        move |source| Error::Fjall { doing, folder: self.folder.clone(), source }
+        move |source| Error::Fjall {
+            doing,
+            folder: self.folder.clone(),
+            source,
+        }
     }
 
-    fn look_up(&self, doing: &'static str, look: impl FnOnce(&Shelf) -> fjall::Result<()>) -> Result<(), ColdError> {
+    fn look_up(
+        &self,
+        doing: &'static str,
+        look: impl FnOnce(&Shelf) -> fjall::Result<()>,
+    ) -> Result<(), ColdError> {
         // Nothing has left memory yet: whatever is looked for is not here.
-        let Some(shelf) = self.shelf.get() else { return Ok(()) };
+        let Some(shelf) = self.shelf.get() else {
+            return Ok(());
+        };
         look(shelf).map_err(|source| ColdError(self.failed(doing)(source).to_string()))
     }
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("State").field("folder", &self.folder).finish_non_exhaustive()
+        formatter
+            .debug_struct("State")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -186,7 +222,12 @@ impl Cold for State {
         })
     }
 
-    fn read(&self, from: Ticket, most: usize, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
+    fn read(
+        &self,
+        from: Ticket,
+        most: usize,
+        found: &mut dyn FnMut(Ticket, &[u8]),
+    ) -> Result<(), ColdError> {
         self.look_up("read", |shelf| {
             for entry in shelf.rows.range(from.to_be_bytes()..).take(most) {
                 let (ticket, bytes) = entry.into_inner()?;
@@ -207,24 +248,42 @@ impl Shelf {
             .manual_journal_persist(true)
             .worker_threads(1)
             .open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .manual_journal_persist(true)
+        };
         // Every ticket that is looked for is there.
-        let rows = database.keyspace("rows", || options().filter_policy(FilterPolicy::disabled()))?;
+        let rows =
+            database.keyspace("rows", || options().filter_policy(FilterPolicy::disabled()))?;
         // Every new prediction asks whether its key is known, and nearly never it is.
-        let filter = FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(FILTER_BITS_PER_KEY));
+        let filter =
+            FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(FILTER_BITS_PER_KEY));
         let index = database.keyspace("index", || {
-            options().filter_policy(FilterPolicy::all(filter)).filter_block_pinning_policy(PinningPolicy::all(true))
+            options()
+                .filter_policy(FilterPolicy::all(filter))
+                .filter_block_pinning_policy(PinningPolicy::all(true))
         })?;
-        Ok(Self { database, rows, index })
+        Ok(Self {
+            database,
+            rows,
+            index,
+        })
     }
 
     fn seen(&self) -> fjall::Result<Seen> {
         let bytes = self.index.get(SEEN)?;
-        Ok(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default())
+        Ok(bytes
+            .and_then(|bytes| postcard::from_bytes(&bytes).ok())
+            .unwrap_or_default())
     }
 
     fn tickets(&self, key: Key) -> fjall::Result<Vec<Ticket>> {
-        Ok(self.index.get(key.0.to_be_bytes())?.map(|bytes| tickets(&bytes)).unwrap_or_default())
+        Ok(self
+            .index
+            .get(key.0.to_be_bytes())?
+            .map(|bytes| tickets(&bytes))
+            .unwrap_or_default())
     }
 
     fn apply(&self, delta: &Delta) -> fjall::Result<()> {
@@ -251,19 +310,28 @@ impl Shelf {
             batch.commit()?;
         }
         self.sweep(seen.first, delta.edges.first)?;
-        self.note(Seen { applied: seen.begun, first: delta.edges.first, ..seen })?;
+        self.note(Seen {
+            applied: seen.begun,
+            first: delta.edges.first,
+            ..seen
+        })?;
         self.database.persist(PersistMode::SyncData)
     }
 
     /// Forgets the rows from `from` up to `first`.
     fn sweep(&self, from: Ticket, first: Ticket) -> fjall::Result<()> {
-        let mut rows = self.rows.range(from.to_be_bytes()..first.to_be_bytes()).peekable();
+        let mut rows = self
+            .rows
+            .range(from.to_be_bytes()..first.to_be_bytes())
+            .peekable();
         while rows.peek().is_some() {
             let mut batch = self.database.batch();
             for entry in rows.by_ref().take(BATCH_ROWS) {
                 let (ticket, row) = entry.into_inner()?;
                 batch.remove(&self.rows, ticket);
-                let Some(key) = key_of_row(&row) else { continue };
+                let Some(key) = key_of_row(&row) else {
+                    continue;
+                };
                 let mut known = self.tickets(key)?;
                 known.retain(|ticket| *ticket >= first);
                 if known.is_empty() {
@@ -284,11 +352,19 @@ impl Shelf {
 }
 
 fn tickets(bytes: &[u8]) -> Vec<Ticket> {
-    bytes.as_chunks().0.iter().map(|ticket| Ticket::from_be_bytes(*ticket)).collect()
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|ticket| Ticket::from_be_bytes(*ticket))
+        .collect()
 }
 
 fn bytes(tickets: &[Ticket]) -> Vec<u8> {
-    tickets.iter().flat_map(|ticket| ticket.to_be_bytes()).collect()
+    tickets
+        .iter()
+        .flat_map(|ticket| ticket.to_be_bytes())
+        .collect()
 }
 
 #[cfg(test)]

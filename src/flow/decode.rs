@@ -46,11 +46,15 @@ pub struct Slot(u16);
 impl Wanted {
     /// The slot of a path; the same path gets the same slot.
     pub fn slot(&mut self, path: &str) -> Slot {
-        let index = self.paths.iter().position(|known| &**known == path).unwrap_or_else(|| {
-            self.paths.push(path.into());
-            self.tree.insert(path, self.paths.len() - 1);
-            self.paths.len() - 1
-        });
+        let index = self
+            .paths
+            .iter()
+            .position(|known| &**known == path)
+            .unwrap_or_else(|| {
+                self.paths.push(path.into());
+                self.tree.insert(path, self.paths.len() - 1);
+                self.paths.len() - 1
+            });
         Slot(u16::try_from(index).unwrap_or(u16::MAX))
     }
 }
@@ -66,7 +70,9 @@ pub struct Row<'r, 'a> {
 impl<'a> Row<'_, 'a> {
     /// The value at a slot.
     pub fn get(&self, slot: Slot) -> &Field<'a> {
-        self.fields.get(usize::from(slot.0)).unwrap_or(&Field::Absent)
+        self.fields
+            .get(usize::from(slot.0))
+            .unwrap_or(&Field::Absent)
     }
 }
 
@@ -104,7 +110,12 @@ pub struct Decoder<'w, 'a> {
 impl<'w, 'a> Decoder<'w, 'a> {
     /// A decoder for records of `format`.
     pub fn new(format: Format, wanted: &'w Wanted) -> Self {
-        Self { format, wanted, fields: Vec::with_capacity(wanted.paths.len()), cells: Vec::new() }
+        Self {
+            format,
+            wanted,
+            fields: Vec::with_capacity(wanted.paths.len()),
+            cells: Vec::new(),
+        }
     }
 
     /// Calls `each` for every row of `record`, in order.
@@ -118,11 +129,28 @@ impl<'w, 'a> Decoder<'w, 'a> {
         record: &'a [u8],
         mut each: impl FnMut(&Row<'_, 'a>),
     ) -> Result<(), String> {
-        let text = simdutf8::compat::from_utf8(record)
-            .map_err(|error| format!("not UTF-8 from byte {} of the record", error.valid_up_to() + 1))?;
+        let text = simdutf8::compat::from_utf8(record).map_err(|error| {
+            format!(
+                "not UTF-8 from byte {} of the record",
+                error.valid_up_to() + 1
+            )
+        })?;
         match self.format {
-            Format::Json => json::rows(text, &self.wanted.tree, self.wanted.paths.len(), &mut self.fields, &mut each),
-            Format::Csv => csv::rows(state, text, &self.wanted.paths, &mut self.cells, &mut self.fields, &mut each),
+            Format::Json => json::rows(
+                text,
+                &self.wanted.tree,
+                self.wanted.paths.len(),
+                &mut self.fields,
+                &mut each,
+            ),
+            Format::Csv => csv::rows(
+                state,
+                text,
+                &self.wanted.paths,
+                &mut self.cells,
+                &mut self.fields,
+                &mut each,
+            ),
         }
     }
 }

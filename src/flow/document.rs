@@ -80,7 +80,14 @@ impl Documents {
     }
 
     /// Adds a document; `write` writes its source, one line of JSON.
-    pub fn add(&mut self, action: Action, index: &Arc<str>, id: &str, key: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn add(
+        &mut self,
+        action: Action,
+        index: &Arc<str>,
+        id: &str,
+        key: u64,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         let start = self.bytes.len();
         let out = &mut self.bytes;
         out.extend_from_slice(match action {
@@ -103,7 +110,12 @@ impl Documents {
         write(out);
         out.push(b'\n');
         let lines = start..out.len();
-        self.items.push(Item { index: Arc::clone(index), key, lines, action_length });
+        self.items.push(Item {
+            index: Arc::clone(index),
+            key,
+            lines,
+            action_length,
+        });
     }
 }
 

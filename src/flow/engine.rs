@@ -85,14 +85,23 @@ impl Engine {
     /// The mapping cannot work, in words (a time zone that is not in the database).
     pub fn new(settings: Settings) -> Result<Self, String> {
         let (mapping, wanted) = Mapping::compile(&settings.mapping, &settings.task)?;
-        let slices = settings.mapping.prediction.as_ref().map(|paths| paths.slices.as_slice()).unwrap_or_default();
+        let slices = settings
+            .mapping
+            .prediction
+            .as_ref()
+            .map(|paths| paths.slices.as_slice())
+            .unwrap_or_default();
         let slice_names: Vec<String> = slices.iter().map(|(name, _)| name.clone()).collect();
         let mut host_name = Vec::new();
         json::write_text(&settings.agent.name, &mut host_name);
         let compiled = Compiled {
             mapping,
             wanted,
-            letterhead: Letterhead::new(&settings.pipeline, &settings.agent.id, &settings.agent.name),
+            letterhead: Letterhead::new(
+                &settings.pipeline,
+                &settings.agent.id,
+                &settings.agent.name,
+            ),
             indices: Indices::new(&settings.index_prefix),
             host_name,
             slice_names,
@@ -110,12 +119,22 @@ impl Engine {
             checkpoints: 0,
         };
         let totals = Totals::new(settings.inputs.len());
-        Ok(Self { settings, compiled, state, publish_at: None, totals })
+        Ok(Self {
+            settings,
+            compiled,
+            state,
+            publish_at: None,
+            totals,
+        })
     }
 
     /// Takes in the records of a batch.
     pub fn push(&mut self, batch: &Batch, now: Timestamp, out: &mut Documents) {
-        let input = self.settings.inputs.get(usize::from(batch.input.0)).copied();
+        let input = self
+            .settings
+            .inputs
+            .get(usize::from(batch.input.0))
+            .copied();
         let Some(input) = input else {
             debug_assert!(false, "the agent numbers inputs as the settings do");
             return;
@@ -127,20 +146,40 @@ impl Engine {
         let mut source_state = self.state.sources.remove(&batch.source).flatten();
         for fault in &batch.faults {
             self.totals.record(batch.input).dead_letters += 1;
-            out.dead_letters.push(dead_letter(batch, fault.offset, fault.reason.clone(), &fault.excerpt));
+            out.dead_letters.push(dead_letter(
+                batch,
+                fault.offset,
+                fault.reason.clone(),
+                &fault.excerpt,
+            ));
         }
         let wanted = std::mem::take(&mut self.compiled.wanted);
-        self.records(batch, input.format, kind, &wanted, &mut source_state, now, out);
+        self.records(
+            batch,
+            input.format,
+            kind,
+            &wanted,
+            &mut source_state,
+            now,
+            out,
+        );
         self.compiled.wanted = wanted;
         if source_state.is_some() {
-            self.state.sources.insert(batch.source.clone(), source_state);
+            self.state
+                .sources
+                .insert(batch.source.clone(), source_state);
         }
-        self.state.heads.insert(batch.source.clone(), batch.head.clone());
+        self.state
+            .heads
+            .insert(batch.source.clone(), batch.head.clone());
         self.ship_over_bound(now, out);
         self.schedule_publication(now);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of `push` that must be borrowed apart")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of `push` that must be borrowed apart"
+    )]
     fn records(
         &mut self,
         batch: &Batch,
@@ -152,9 +191,15 @@ impl Engine {
         out: &mut Documents,
     ) {
         let mut decoder = Decoder::new(format, wanted);
-        let mark = if batch.base == 0 { lines::byte_order_mark(&batch.bytes) } else { 0 };
+        let mark = if batch.base == 0 {
+            lines::byte_order_mark(&batch.bytes)
+        } else {
+            0
+        };
         let text = batch.bytes.get(mark..).unwrap_or_default();
-        for (at, record) in lines::records(text, format.framing()).map(|(at, record)| (at + mark, record)) {
+        for (at, record) in
+            lines::records(text, format.framing()).map(|(at, record)| (at + mark, record))
+        {
             let had_header = source_state.is_some();
             let mut rows = 0_usize;
             let decoded = decoder.rows(source_state, record, |row| {
@@ -162,16 +207,24 @@ impl Engine {
                 let mapped = self.map(row, kind, batch.input, now, out);
                 match mapped {
                     Ok(()) => {}
-                    Err(Unmapped::Ignored(reason)) => self.totals.record(batch.input).ignore(reason),
+                    Err(Unmapped::Ignored(reason)) => {
+                        self.totals.record(batch.input).ignore(reason)
+                    }
                     Err(Unmapped::Faulty(reason)) => {
                         self.totals.record(batch.input).dead_letters += 1;
-                        out.dead_letters.push(dead_letter(batch, batch.base + at as u64, reason, record));
+                        out.dead_letters.push(dead_letter(
+                            batch,
+                            batch.base + at as u64,
+                            reason,
+                            record,
+                        ));
                     }
                 }
             });
             if let Err(reason) = decoded {
                 self.totals.record(batch.input).dead_letters += 1;
-                out.dead_letters.push(dead_letter(batch, batch.base + at as u64, reason, record));
+                out.dead_letters
+                    .push(dead_letter(batch, batch.base + at as u64, reason, record));
             } else if rows == 0 && had_header {
                 self.totals.record(batch.input).ignore("an empty array");
             }
@@ -188,10 +241,14 @@ impl Engine {
     ) -> Result<(), Unmapped> {
         // A record holds at most a prediction and its label; collected, since taking one in needs the whole engine.
         let mut events: smallvec::SmallVec<[Event<'_>; 2]> = smallvec::SmallVec::new();
-        self.compiled.mapping.events(row, kind, |event| events.push(event))?;
+        self.compiled
+            .mapping
+            .events(row, kind, |event| events.push(event))?;
         for event in events {
             match event {
-                Event::Prediction(prediction) => self.predict(&prediction, &row.record, input, now, out)?,
+                Event::Prediction(prediction) => {
+                    self.predict(&prediction, &row.record, input, now, out)?
+                }
                 Event::Label(label) => self.label(&label, input, now, out)?,
             }
         }
@@ -203,11 +260,20 @@ impl Engine {
         snapshot.set(Metric::HostName, self.settings.agent.name.as_ref());
         let mut members = Vec::new();
         snapshot.write_members(&mut members);
-        let document = HostDocument { time: snapshot.time, members: &members };
+        let document = HostDocument {
+            time: snapshot.time,
+            members: &members,
+        };
         let index = self.compiled.indices.name(Dataset::Host, snapshot.time);
-        let id = crate::flow::document::window_id(&[&self.settings.pipeline, &self.settings.agent.id, &snapshot.time.0.to_string()]);
+        let id = crate::flow::document::window_id(&[
+            &self.settings.pipeline,
+            &self.settings.agent.id,
+            &snapshot.time.0.to_string(),
+        ]);
         let key = key_of_id(&id);
-        out.add(Action::Create, &index, &id, key, |bytes| document.write(&self.compiled.letterhead, now, bytes));
+        out.add(Action::Create, &index, &id, key, |bytes| {
+            document.write(&self.compiled.letterhead, now, bytes)
+        });
         self.state.hosts.add(&self.settings.windows, &snapshot);
         self.state.history.push(snapshot);
     }
@@ -234,10 +300,19 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
         let join = &self.settings.join;
-        let horizon = self.state.join.opens.oldest().map(|arrived| arrived.plus(join.label_horizon_ms));
+        let horizon = self
+            .state
+            .join
+            .opens
+            .oldest()
+            .map(|arrived| arrived.plus(join.label_horizon_ms));
         let patience = self.state.join.earlies.deadline(join.early_label_ttl_ms);
         let waiting = [self.state.held.deadline(), self.publish_at];
-        let expiring = if self.settings.expires { [horizon, patience] } else { [None, None] };
+        let expiring = if self.settings.expires {
+            [horizon, patience]
+        } else {
+            [None, None]
+        };
         waiting.into_iter().chain(expiring).flatten().min()
     }
 
@@ -263,7 +338,11 @@ impl Engine {
     /// Predictions that may still get a label, labels that wait for their prediction, windows that may still change.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize, usize) {
-        (self.state.join.opens.len(), self.state.join.earlies.len(), self.state.windows.len())
+        (
+            self.state.join.opens.len(),
+            self.state.join.earlies.len(),
+            self.state.windows.len(),
+        )
     }
 
     fn schedule_publication(&mut self, now: Timestamp) {
@@ -275,7 +354,9 @@ impl Engine {
 
 /// The key of a document whose id is not made from a join key.
 fn key_of_id(id: &str) -> u64 {
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn dead_letter(batch: &Batch, offset: u64, reason: String, record: &[u8]) -> DeadLetter {
@@ -283,7 +364,10 @@ fn dead_letter(batch: &Batch, offset: u64, reason: String, record: &[u8]) -> Dea
     DeadLetter {
         reason,
         origin: format!("{}:{offset}", batch.origin),
-        position: Some(Position { source: batch.source.clone(), offset }),
+        position: Some(Position {
+            source: batch.source.clone(),
+            offset,
+        }),
         text: String::from_utf8_lossy(kept).into_owned(),
         action: None,
     }

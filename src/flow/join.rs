@@ -52,7 +52,9 @@ impl Default for Settings {
 
 /// What a label joins on: 128 bits of BLAKE3 over prediction id and row. Ids come from outside, so a hash that an
 /// attacker can make collide would let one client's label change another's prediction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct Key(pub u128);
 
 impl Key {
@@ -61,10 +63,17 @@ impl Key {
         let hash = match row {
             None => blake3::hash(id.as_bytes()),
             // A line feed cannot be told from one in an id by length alone; the row's fixed width behind it can.
-            Some(row) => blake3::Hasher::new().update(id.as_bytes()).update(b"\nrow ").update(&row.to_le_bytes()).finalize(),
+            Some(row) => blake3::Hasher::new()
+                .update(id.as_bytes())
+                .update(b"\nrow ")
+                .update(&row.to_le_bytes())
+                .finalize(),
         };
         let (half, _) = hash.as_bytes().split_at(16);
-        Self(half.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
+        Self(
+            half.iter()
+                .fold(0, |number, byte| number << 8 | u128::from(*byte)),
+        )
     }
 
     /// 64 of its bits: it is a hash already.
@@ -133,7 +142,10 @@ pub enum Met {
 impl Join {
     /// Nothing waits yet.
     pub fn new(settings: &Settings) -> Self {
-        Self { opens: Opens::new(settings.state_bytes_max), earlies: early::Earlies::default() }
+        Self {
+            opens: Opens::new(settings.state_bytes_max),
+            earlies: early::Earlies::default(),
+        }
     }
 
     /// Takes in a prediction of `model`. Its identity is key and series: a second version scoring the same id is a
@@ -148,7 +160,14 @@ impl Join {
                 if let Some(truth) = other.truth.filter(|truth| truth.shared) {
                     let disputed = other.disputed;
                     let (id, beaten) = (Box::default(), Vec::new());
-                    shared = Some(Early { id, truth, arrived: open.arrived, disputed, beaten, published: false });
+                    shared = Some(Early {
+                        id,
+                        truth,
+                        arrived: open.arrived,
+                        disputed,
+                        beaten,
+                        published: false,
+                    });
                 }
             }
         }

@@ -88,9 +88,22 @@ impl Mapping {
     pub fn compile(settings: &Settings, task: &Task) -> Result<(Self, Wanted), String> {
         let mut wanted = Wanted::default();
         let zone = Zone::named(settings.timezone.as_deref())?;
-        let prediction = settings.prediction.as_ref().map(|paths| PredictionSlots::compile(paths, &zone, &mut wanted));
-        let label = settings.label.as_ref().map(|paths| LabelSlots::compile(paths, &zone, &mut wanted));
-        Ok((Self { task: task.clone(), prediction, label }, wanted))
+        let prediction = settings
+            .prediction
+            .as_ref()
+            .map(|paths| PredictionSlots::compile(paths, &zone, &mut wanted));
+        let label = settings
+            .label
+            .as_ref()
+            .map(|paths| LabelSlots::compile(paths, &zone, &mut wanted));
+        Ok((
+            Self {
+                task: task.clone(),
+                prediction,
+                label,
+            },
+            wanted,
+        ))
     }
 
     /// True if the pipeline knows how to read labels.
@@ -105,21 +118,38 @@ impl Mapping {
     ///
     /// # Errors
     /// Why the row is no event.
-    pub fn events<'a>(&self, row: &Row<'_, 'a>, kind: Option<Kind>, mut each: impl FnMut(Event<'a>)) -> Result<(), Unmapped> {
+    pub fn events<'a>(
+        &self,
+        row: &Row<'_, 'a>,
+        kind: Option<Kind>,
+        mut each: impl FnMut(Event<'a>),
+    ) -> Result<(), Unmapped> {
         let mut found = false;
-        if let Some(slots) = self.prediction.as_ref().filter(|slots| slots.applies(row, kind)) {
+        if let Some(slots) = self
+            .prediction
+            .as_ref()
+            .filter(|slots| slots.applies(row, kind))
+        {
             found = true;
-            each(Event::Prediction(slots.read(row, &self.task).map_err(Unmapped::Faulty)?));
+            each(Event::Prediction(
+                slots.read(row, &self.task).map_err(Unmapped::Faulty)?,
+            ));
         }
         if let Some(slots) = self.label.as_ref().filter(|slots| slots.applies(row, kind)) {
             found = true;
-            each(Event::Label(slots.read(row, &self.task).map_err(Unmapped::Faulty)?));
+            each(Event::Label(
+                slots.read(row, &self.task).map_err(Unmapped::Faulty)?,
+            ));
         }
         match (found, kind) {
             (true, _) => Ok(()),
             (false, None) => Err(Unmapped::Ignored(NO_MATCH)),
-            (false, Some(Kind::Prediction)) => Err(Unmapped::Faulty("a prediction came in, but the pipeline has no mapping.prediction".into())),
-            (false, Some(Kind::Label)) => Err(Unmapped::Faulty("a label came in, but the pipeline has no mapping.label".into())),
+            (false, Some(Kind::Prediction)) => Err(Unmapped::Faulty(
+                "a prediction came in, but the pipeline has no mapping.prediction".into(),
+            )),
+            (false, Some(Kind::Label)) => Err(Unmapped::Faulty(
+                "a label came in, but the pipeline has no mapping.label".into(),
+            )),
         }
     }
 }
@@ -132,16 +162,29 @@ impl PredictionSlots {
             time: Path::new(&paths.time, wanted),
             time_format: TimeFormat::new(paths.time_format.as_deref(), zone),
             model: Text::new(&paths.model, wanted),
-            version: paths.version.as_ref().map(|source| Text::new(source, wanted)),
+            version: paths
+                .version
+                .as_ref()
+                .map(|source| Text::new(source, wanted)),
             predicted: paths.predicted.as_ref().map(|path| Path::new(path, wanted)),
             score: paths.score.as_ref().map(|source| match source {
                 ScoreSource::Path(path) => Score::One(Path::new(path, wanted)),
-                ScoreSource::PerClass(classes) => {
-                    Score::PerClass(classes.iter().map(|(class, path)| (class.clone(), wanted.slot(path))).collect())
-                }
+                ScoreSource::PerClass(classes) => Score::PerClass(
+                    classes
+                        .iter()
+                        .map(|(class, path)| (class.clone(), wanted.slot(path)))
+                        .collect(),
+                ),
             }),
-            latency_ms: paths.latency_ms.as_ref().map(|path| Path::new(path, wanted)),
-            slices: paths.slices.iter().map(|(_, path)| wanted.slot(path)).collect(),
+            latency_ms: paths
+                .latency_ms
+                .as_ref()
+                .map(|path| Path::new(path, wanted)),
+            slices: paths
+                .slices
+                .iter()
+                .map(|(_, path)| wanted.slot(path))
+                .collect(),
         }
     }
 
@@ -151,28 +194,48 @@ impl PredictionSlots {
             None if self.when.is_empty() => {
                 let scored = self.score.as_ref().is_some_and(|score| match score {
                     Score::One(path) => present(row.get(path.slot)),
-                    Score::PerClass(classes) => classes.iter().any(|(_, slot)| present(row.get(*slot))),
+                    Score::PerClass(classes) => {
+                        classes.iter().any(|(_, slot)| present(row.get(*slot)))
+                    }
                 });
-                scored || self.predicted.as_ref().is_some_and(|path| present(row.get(path.slot)))
+                scored
+                    || self
+                        .predicted
+                        .as_ref()
+                        .is_some_and(|path| present(row.get(path.slot)))
             }
             None => matches(&self.when, row),
         }
     }
 
     fn read<'a>(&self, row: &Row<'_, 'a>, task: &Task) -> Result<Prediction<'a>, String> {
-        let id = self.id.text(row)?.ok_or_else(|| self.id.missing("the prediction's id"))?;
-        let time = self.time_format.read(row.get(self.time.slot)).map_err(|why| self.time.fault(&why))?;
+        let id = self
+            .id
+            .text(row)?
+            .ok_or_else(|| self.id.missing("the prediction's id"))?;
+        let time = self
+            .time_format
+            .read(row.get(self.time.slot))
+            .map_err(|why| self.time.fault(&why))?;
         let time = time.ok_or_else(|| self.time.missing("the prediction's time"))?;
         let mut prediction = Prediction {
             id,
             row: None,
             time,
             model: self.model.read(row)?.unwrap_or(Cow::Borrowed("unnamed")),
-            version: self.version.as_ref().map_or(Ok(None), |version| version.read(row))?.unwrap_or_default(),
+            version: self
+                .version
+                .as_ref()
+                .map_or(Ok(None), |version| version.read(row))?
+                .unwrap_or_default(),
             predicted: None,
             score: None,
             scores: Vec::new(),
-            latency_ms: self.latency_ms.as_ref().map_or(Ok(None), |path| path.number(row))?.filter(|latency| *latency >= 0.0),
+            latency_ms: self
+                .latency_ms
+                .as_ref()
+                .map_or(Ok(None), |path| path.number(row))?
+                .filter(|latency| *latency >= 0.0),
             slices: SmallVec::new(),
         };
         match &self.score {
@@ -193,7 +256,11 @@ impl PredictionSlots {
         if let Task::Binary { positive, .. } = task
             && prediction.score.is_none()
         {
-            prediction.score = prediction.scores.iter().find(|(class, _)| class == positive.as_str()).map(|(_, score)| *score);
+            prediction.score = prediction
+                .scores
+                .iter()
+                .find(|(class, _)| class == positive.as_str())
+                .map(|(_, score)| *score);
         }
         if prediction.predicted.is_none() {
             prediction.predicted = follow_from_scores(&prediction, task);
@@ -201,7 +268,9 @@ impl PredictionSlots {
         if *task != Task::Regression {
             check_scores(&prediction)?;
         }
-        prediction.slices.extend(self.slices.iter().map(|slot| text(row.get(*slot))));
+        prediction
+            .slices
+            .extend(self.slices.iter().map(|slot| text(row.get(*slot))));
         Ok(prediction)
     }
 }
@@ -228,30 +297,51 @@ impl LabelSlots {
 
     fn read<'a>(&self, row: &Row<'_, 'a>, task: &Task) -> Result<Label<'a>, String> {
         let time = match &self.time {
-            Some(path) => self.time_format.read(row.get(path.slot)).map_err(|why| path.fault(&why))?,
+            Some(path) => self
+                .time_format
+                .read(row.get(path.slot))
+                .map_err(|why| path.fault(&why))?,
             None => None,
         };
         Ok(Label {
-            id: self.id.text(row)?.ok_or_else(|| self.id.missing("the id of the label's prediction"))?,
+            id: self
+                .id
+                .text(row)?
+                .ok_or_else(|| self.id.missing("the id of the label's prediction"))?,
             row: None,
             time,
-            model: self.model.as_ref().map_or(Ok(None), |model| model.read(row))?,
-            actual: self.actual.value(row, task)?.ok_or_else(|| self.actual.missing("the actual value"))?,
+            model: self
+                .model
+                .as_ref()
+                .map_or(Ok(None), |model| model.read(row))?,
+            actual: self
+                .actual
+                .value(row, task)?
+                .ok_or_else(|| self.actual.missing("the actual value"))?,
         })
     }
 }
 
 impl Path {
     fn new(path: &str, wanted: &mut Wanted) -> Self {
-        Self { slot: wanted.slot(path), text: path.into() }
+        Self {
+            slot: wanted.slot(path),
+            text: path.into(),
+        }
     }
 
     fn text<'a>(&self, row: &Row<'_, 'a>) -> Result<Option<Cow<'a, str>>, String> {
         match row.get(self.slot) {
-            Field::Object(_) | Field::Array(_) => Err(self.fault("an object or array stands where one value is wanted")),
-            field @ (Field::Absent | Field::Null | Field::Bool(_) | Field::Int(_) | Field::UInt(_) | Field::Float(_) | Field::Text(_)) => {
-                Ok(text(field))
+            Field::Object(_) | Field::Array(_) => {
+                Err(self.fault("an object or array stands where one value is wanted"))
             }
+            field @ (Field::Absent
+            | Field::Null
+            | Field::Bool(_)
+            | Field::Int(_)
+            | Field::UInt(_)
+            | Field::Float(_)
+            | Field::Text(_)) => Ok(text(field)),
         }
     }
 
@@ -296,19 +386,32 @@ impl Text {
     }
 }
 
-fn when(pairs: &std::collections::BTreeMap<String, String>, wanted: &mut Wanted) -> Vec<(Slot, String)> {
-    pairs.iter().map(|(path, expected)| (wanted.slot(path), expected.clone())).collect()
+fn when(
+    pairs: &std::collections::BTreeMap<String, String>,
+    wanted: &mut Wanted,
+) -> Vec<(Slot, String)> {
+    pairs
+        .iter()
+        .map(|(path, expected)| (wanted.slot(path), expected.clone()))
+        .collect()
 }
 
 fn matches(when: &[(Slot, String)], row: &Row<'_, '_>) -> bool {
-    when.iter().all(|(slot, expected)| text(row.get(*slot)).is_some_and(|found| found == expected.as_str()))
+    when.iter().all(|(slot, expected)| {
+        text(row.get(*slot)).is_some_and(|found| found == expected.as_str())
+    })
 }
 
 fn present(field: &Field<'_>) -> bool {
     match field {
         Field::Absent | Field::Null => false,
         Field::Text(text) => !text.is_empty(),
-        Field::Bool(_) | Field::Int(_) | Field::UInt(_) | Field::Float(_) | Field::Object(_) | Field::Array(_) => true,
+        Field::Bool(_)
+        | Field::Int(_)
+        | Field::UInt(_)
+        | Field::Float(_)
+        | Field::Object(_)
+        | Field::Array(_) => true,
     }
 }
 
@@ -339,7 +442,11 @@ fn number(field: &Field<'_>) -> Option<f64> {
 }
 
 /// One path holds a number, an object class → probability, or (declared classes only) nothing else.
-fn read_scores<'a>(path: &Path, row: &Row<'_, 'a>, prediction: &mut Prediction<'a>) -> Result<(), String> {
+fn read_scores<'a>(
+    path: &Path,
+    row: &Row<'_, 'a>,
+    prediction: &mut Prediction<'a>,
+) -> Result<(), String> {
     match row.get(path.slot) {
         Field::Object(members) => {
             for (class, member) in members {
@@ -362,9 +469,17 @@ fn read_scores<'a>(path: &Path, row: &Row<'_, 'a>, prediction: &mut Prediction<'
 /// The class that the scores say, where the record names none.
 fn follow_from_scores<'a>(prediction: &Prediction<'a>, task: &Task) -> Option<Value<'a>> {
     match task {
-        Task::Binary { positive, negative, threshold } => {
+        Task::Binary {
+            positive,
+            negative,
+            threshold,
+        } => {
             let score = prediction.score?;
-            Some(Value::Class(Cow::Owned(if score >= *threshold { positive.clone() } else { negative.clone() })))
+            Some(Value::Class(Cow::Owned(if score >= *threshold {
+                positive.clone()
+            } else {
+                negative.clone()
+            })))
         }
         // The first of equal scores wins, as numpy's argmax does.
         Task::Multiclass { .. } => {
@@ -381,9 +496,18 @@ fn follow_from_scores<'a>(prediction: &Prediction<'a>, task: &Task) -> Option<Va
 }
 
 fn check_scores(prediction: &Prediction<'_>) -> Result<(), String> {
-    let scores = prediction.scores.iter().map(|(_, score)| *score).chain(prediction.score);
-    match scores.into_iter().find(|score| !(0.0..=1.0).contains(score)) {
-        Some(score) => Err(format!("the score {score} is not a probability between 0 and 1")),
+    let scores = prediction
+        .scores
+        .iter()
+        .map(|(_, score)| *score)
+        .chain(prediction.score);
+    match scores
+        .into_iter()
+        .find(|score| !(0.0..=1.0).contains(score))
+    {
+        Some(score) => Err(format!(
+            "the score {score} is not a probability between 0 and 1"
+        )),
         None => Ok(()),
     }
 }

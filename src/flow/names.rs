@@ -18,7 +18,10 @@ impl Names {
             Some(index) => index,
             None => self.0.insert_full(name.into()).0,
         };
-        debug_assert!(u32::try_from(index).is_ok(), "callers bound their tables far below 2³²");
+        debug_assert!(
+            u32::try_from(index).is_ok(),
+            "callers bound their tables far below 2³²"
+        );
         index as u32
     }
 
@@ -50,8 +53,18 @@ mod tests {
     #[test]
     fn a_name_keeps_its_number() {
         let mut names = Names::default();
-        let numbers: Vec<u32> = ["fraud", "legit", "fraud"].map(|name| names.intern(name)).to_vec();
+        let numbers: Vec<u32> = ["fraud", "legit", "fraud"]
+            .map(|name| names.intern(name))
+            .to_vec();
         assert_eq!(numbers, [0, 1, 0]);
-        assert_eq!((names.text(1), names.text(9), names.find("legit"), names.find("x")), ("legit", "", Some(1), None));
+        assert_eq!(
+            (
+                names.text(1),
+                names.text(9),
+                names.find("legit"),
+                names.find("x")
+            ),
+            ("legit", "", Some(1), None)
+        );
     }
 }

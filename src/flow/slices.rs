@@ -73,7 +73,10 @@ impl Slices {
             names: names.iter().map(|name| self.name(name)).collect(),
             crosses: crosses
                 .iter()
-                .map(|parts| Cross { parts: parts.iter().map(|name| self.name(name)).collect(), name: self.name(&parts.join(",")) })
+                .map(|parts| Cross {
+                    parts: parts.iter().map(|name| self.name(name)).collect(),
+                    name: self.name(&parts.join(",")),
+                })
                 .collect(),
             values_max,
         }
@@ -83,7 +86,10 @@ impl Slices {
     pub fn set(&mut self, cuts: &Cuts, values: &[Option<Cow<'_, str>>]) -> u32 {
         let mut singles: SmallVec<[u32; 8]> = SmallVec::new();
         for (name, value) in cuts.names.iter().zip(values) {
-            if let Some(slice) = value.as_ref().and_then(|value| self.slice(*name, value, cuts.values_max)) {
+            if let Some(slice) = value
+                .as_ref()
+                .and_then(|value| self.slice(*name, value, cuts.values_max))
+            {
                 singles.push(slice);
             }
         }
@@ -117,13 +123,22 @@ impl Slices {
 
     /// Name and value of a slice; `_all` and nothing for the whole.
     pub fn text(&self, slice: u32) -> (&str, Option<&str>) {
-        let Some((name, value)) = self.pair(slice) else { return ("_all", None) };
-        (self.names.text(name), self.values.get(name as usize).map(|values| values.text(value)))
+        let Some((name, value)) = self.pair(slice) else {
+            return ("_all", None);
+        };
+        (
+            self.names.text(name),
+            self.values
+                .get(name as usize)
+                .map(|values| values.text(value)),
+        )
     }
 
     /// Numbers of a slice's name and value; `None` for the whole.
     fn pair(&self, slice: u32) -> Option<(u32, u32)> {
-        self.pairs.get_index((slice as usize).checked_sub(1)?).copied()
+        self.pairs
+            .get_index((slice as usize).checked_sub(1)?)
+            .copied()
     }
 
     fn slice(&mut self, name: u32, value: &str, values_max: usize) -> Option<u32> {
@@ -140,7 +155,9 @@ impl Slices {
     fn cross(&mut self, cross: &Cross, singles: &[u32], values_max: usize) -> Option<u32> {
         let mut text = String::new();
         for (place, part) in cross.parts.iter().enumerate() {
-            let slice = singles.iter().find(|slice| self.pair(**slice).is_some_and(|(name, _)| name == *part))?;
+            let slice = singles
+                .iter()
+                .find(|slice| self.pair(**slice).is_some_and(|(name, _)| name == *part))?;
             if place > 0 {
                 text.push(',');
             }
@@ -165,18 +182,32 @@ mod tests {
     use super::*;
 
     fn values<const N: usize>(values: [&'static str; N]) -> Vec<Option<Cow<'static, str>>> {
-        values.into_iter().map(|value| (!value.is_empty()).then_some(Cow::Borrowed(value))).collect()
+        values
+            .into_iter()
+            .map(|value| (!value.is_empty()).then_some(Cow::Borrowed(value)))
+            .collect()
     }
 
     fn texts(slices: &Slices, set: u32) -> Vec<(&str, &str)> {
-        slices.members(set).iter().map(|slice| slices.text(*slice)).map(|(name, value)| (name, value.unwrap())).collect()
+        slices
+            .members(set)
+            .iter()
+            .map(|slice| slices.text(*slice))
+            .map(|(name, value)| (name, value.unwrap()))
+            .collect()
     }
 
     #[test]
     fn values_beyond_the_limit_are_other() {
         let mut slices = Slices::default();
         let cuts = slices.cuts(&["country".into()], &[], 2);
-        for (value, counted) in [("DE", "DE"), ("FR", "FR"), ("IT", OTHER), ("ES", OTHER), ("DE", "DE")] {
+        for (value, counted) in [
+            ("DE", "DE"),
+            ("FR", "FR"),
+            ("IT", OTHER),
+            ("ES", OTHER),
+            ("DE", "DE"),
+        ] {
             let set = slices.set(&cuts, &values([value]));
             assert_eq!(texts(&slices, set), [("country", counted)]);
         }
@@ -185,7 +216,11 @@ mod tests {
     #[test]
     fn an_event_without_values_belongs_to_the_whole_only() {
         let mut slices = Slices::default();
-        let cuts = slices.cuts(&["country".into(), "device".into()], &[vec!["country".into(), "device".into()]], 9);
+        let cuts = slices.cuts(
+            &["country".into(), "device".into()],
+            &[vec!["country".into(), "device".into()]],
+            9,
+        );
         let set = slices.set(&cuts, &[None, None]);
         assert!(slices.members(set).is_empty());
         assert_eq!(slices.text(ALL), ("_all", None));
@@ -198,12 +233,29 @@ mod tests {
         let cuts = slices.cuts(&names, &[vec!["device".into(), "country".into()]], 2);
         let mut counted = |of: [&'static str; 2]| {
             let set = slices.set(&cuts, &values(of));
-            texts(&slices, set).into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+            texts(&slices, set)
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(counted(["DE", r"tv,\4k"]), ["country=DE", r"device=tv,\4k", r"device,country=tv\,\\4k,DE"]);
+        assert_eq!(
+            counted(["DE", r"tv,\4k"]),
+            [
+                "country=DE",
+                r"device=tv,\4k",
+                r"device,country=tv\,\\4k,DE"
+            ]
+        );
         assert_eq!(counted(["DE", ""]), ["country=DE"], "no device, no cross");
-        assert_eq!(counted(["FR", "pc"]), ["country=FR", "device=pc", "device,country=pc,FR"]);
-        assert_eq!(counted(["IT", "pc"]), ["country=__other__", "device=pc", "device,country=__other__"], "a third cross");
+        assert_eq!(
+            counted(["FR", "pc"]),
+            ["country=FR", "device=pc", "device,country=pc,FR"]
+        );
+        assert_eq!(
+            counted(["IT", "pc"]),
+            ["country=__other__", "device=pc", "device,country=__other__"],
+            "a third cross"
+        );
     }
 
     #[test]
@@ -212,9 +264,13 @@ mod tests {
         let names = ["country".into(), "device".into()];
         let cuts = slices.cuts(&names, &[], 9);
         let before = slices.set(&cuts, &values(["DE", "pc"]));
-        let mut slices: Slices = postcard::from_bytes(&postcard::to_stdvec(&slices).unwrap()).unwrap();
+        let mut slices: Slices =
+            postcard::from_bytes(&postcard::to_stdvec(&slices).unwrap()).unwrap();
         let cuts = slices.cuts(&names, &[names.to_vec()], 9);
         let after = slices.set(&cuts, &values(["DE", "pc"]));
-        assert_eq!((slices.members(before).len(), slices.members(after).len()), (2, 3));
+        assert_eq!(
+            (slices.members(before).len(), slices.members(after).len()),
+            (2, 3)
+        );
     }
 }

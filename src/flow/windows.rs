@@ -81,10 +81,14 @@ pub struct WindowsState {
 impl Windows {
     /// Windows of these lengths, none open yet.
     pub fn new(lengths: &[Length]) -> Self {
-        let stretch_ms = lengths.iter().fold(Length::DAY, |divisor, length| match length {
-            Length::Fixed(pane) | Length::Hopping { every: pane, .. } => greatest_common_divisor(divisor, *pane),
-            Length::Month | Length::Cumulative => divisor,
-        });
+        let stretch_ms = lengths
+            .iter()
+            .fold(Length::DAY, |divisor, length| match length {
+                Length::Fixed(pane) | Length::Hopping { every: pane, .. } => {
+                    greatest_common_divisor(divisor, *pane)
+                }
+                Length::Month | Length::Cumulative => divisor,
+            });
         Self {
             lengths: lengths.to_vec(),
             stretch_ms: stretch_ms.max(1),
@@ -99,7 +103,11 @@ impl Windows {
     pub fn resume(lengths: &[Length], state: WindowsState) -> Self {
         let mut windows = Self::new(lengths);
         windows.panes = state.panes.into_iter().collect();
-        windows.dirty = (0_u32..).zip(windows.panes.values()).filter(|(_, pane)| pane.dirty).map(|(index, _)| index).collect();
+        windows.dirty = (0_u32..)
+            .zip(windows.panes.values())
+            .filter(|(_, pane)| pane.dirty)
+            .map(|(index, _)| index)
+            .collect();
         windows.finals = state.finals;
         windows
     }
@@ -107,7 +115,11 @@ impl Windows {
     /// What a checkpoint must hold.
     pub fn state(&self) -> WindowsState {
         WindowsState {
-            panes: self.panes.iter().map(|(key, pane)| (*key, pane.clone())).collect(),
+            panes: self
+                .panes
+                .iter()
+                .map(|(key, pane)| (*key, pane.clone()))
+                .collect(),
             finals: self.finals.clone(),
         }
     }
@@ -146,7 +158,9 @@ impl Windows {
             let group = self.group(place, slices, time);
             self.groups.insert((place, stretch), group);
         }
-        let Some(group) = self.groups.get(&(place, stretch)) else { return 0 };
+        let Some(group) = self.groups.get(&(place, stretch)) else {
+            return 0;
+        };
         for &index in group {
             if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
                 change(pane, *key);
@@ -168,8 +182,15 @@ impl Windows {
         for index in std::mem::take(&mut self.dirty) {
             if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
                 pane.dirty = false;
-                let windows = key.length.windows_over(key.start).map(|start| WindowKey { start, ..*key });
-                keys.extend(windows.filter(|window| !self.finals.contains(window.series, window.length, window.start)));
+                let windows = key
+                    .length
+                    .windows_over(key.start)
+                    .map(|start| WindowKey { start, ..*key });
+                keys.extend(windows.filter(|window| {
+                    !self
+                        .finals
+                        .contains(window.series, window.length, window.start)
+                }));
             }
         }
         keys.sort_unstable();
@@ -190,7 +211,10 @@ impl Windows {
     /// True if the window holds something and may still change.
     pub fn has(&self, key: &WindowKey) -> bool {
         !self.finals.contains(key.series, key.length, key.start)
-            && key.length.panes_of(key.start).any(|start| self.has_pane(&WindowKey { start, ..*key }))
+            && key
+                .length
+                .panes_of(key.start)
+                .any(|start| self.has_pane(&WindowKey { start, ..*key }))
     }
 
     /// The windows that no label can change any more, in the order of their keys: they have ended, and the horizon of
@@ -200,22 +224,35 @@ impl Windows {
         if settled.is_empty() {
             return Vec::new();
         }
-        let windows = self.panes.keys().flat_map(|key| key.length.windows_over(key.start).map(|start| WindowKey { start, ..*key }));
-        let mut keys: Vec<_> = windows.filter(|key| settled.contains(&(key.length, key.series, key.start))).collect();
+        let windows = self.panes.keys().flat_map(|key| {
+            key.length
+                .windows_over(key.start)
+                .map(|start| WindowKey { start, ..*key })
+        });
+        let mut keys: Vec<_> = windows
+            .filter(|key| settled.contains(&(key.length, key.series, key.start)))
+            .collect();
         keys.sort_unstable();
         keys.dedup();
         keys
     }
 
     /// (length, series, start) of what [`settled`](Self::settled) returns.
-    fn settled_wholes(&self, now: Timestamp, horizon_ms: i64) -> BTreeSet<(Length, u32, Timestamp)> {
+    fn settled_wholes(
+        &self,
+        now: Timestamp,
+        horizon_ms: i64,
+    ) -> BTreeSet<(Length, u32, Timestamp)> {
         let is_over = |pane: &Pane| pane.last_arrival.plus(horizon_ms) <= now;
         let mut settled = BTreeSet::new();
         // Hopping windows wait for each of their panes: (length, series) → start → its horizon is over.
         let mut hopping: BTreeMap<(Length, u32), BTreeMap<Timestamp, bool>> = BTreeMap::new();
         for (key, pane) in self.panes.iter().filter(|(key, _)| key.slice == ALL) {
             if matches!(key.length, Length::Hopping { .. }) {
-                hopping.entry((key.length, key.series)).or_default().insert(key.start, is_over(pane));
+                hopping
+                    .entry((key.length, key.series))
+                    .or_default()
+                    .insert(key.start, is_over(pane));
             } else if key.length.end(key.start) <= now && is_over(pane) {
                 settled.insert((key.length, key.series, key.start));
             }
@@ -225,14 +262,25 @@ impl Windows {
             for (&pane, _) in panes.iter().filter(|(_, over)| **over) {
                 let waits = |(_, over): (&Timestamp, &bool)| !over;
                 // The nearest panes on both sides that may still change: windows over them are not settled.
-                let before = panes.range(..pane).rev().take(most).find(|pane| waits(*pane)).map(|(start, _)| *start);
-                let after = panes.range(pane..).take(most).find(|pane| waits(*pane)).map(|(start, _)| *start);
+                let before = panes
+                    .range(..pane)
+                    .rev()
+                    .take(most)
+                    .find(|pane| waits(*pane))
+                    .map(|(start, _)| *start);
+                let after = panes
+                    .range(pane..)
+                    .take(most)
+                    .find(|pane| waits(*pane))
+                    .map(|(start, _)| *start);
                 settled.extend(
                     length
                         .windows_over(pane)
                         .filter(|start| {
                             let end = length.end(*start);
-                            end <= now && before.is_none_or(|before| before < *start) && after.is_none_or(|after| end <= after)
+                            end <= now
+                                && before.is_none_or(|before| before < *start)
+                                && after.is_none_or(|after| end <= after)
                         })
                         .filter(|start| !self.finals.contains(series, length, *start))
                         .map(|start| (length, series, start)),
@@ -245,7 +293,10 @@ impl Windows {
     /// Makes settled windows final and drops the panes that no other window needs. Call it with nothing dirty. Returns
     /// true if panes were dropped.
     pub fn close(&mut self, settled: &[WindowKey]) -> bool {
-        debug_assert!(self.dirty.is_empty(), "an index in `dirty` would point elsewhere after a removal");
+        debug_assert!(
+            self.dirty.is_empty(),
+            "an index in `dirty` would point elsewhere after a removal"
+        );
         if settled.is_empty() {
             return false;
         }
@@ -253,7 +304,8 @@ impl Windows {
             self.finals.insert(key.series, key.length, key.start);
         }
         let (before, finals) = (self.panes.len(), &self.finals);
-        self.panes.retain(|key, _| !finals.contains_all_over(key.series, key.length, key.start));
+        self.panes
+            .retain(|key, _| !finals.contains_all_over(key.series, key.length, key.start));
         if self.panes.len() == before {
             return false;
         }
@@ -270,7 +322,12 @@ impl Windows {
                 continue;
             }
             for slice in std::iter::once(ALL).chain(slices.iter().copied()) {
-                let key = WindowKey { length, series: place.series, slice, start };
+                let key = WindowKey {
+                    length,
+                    series: place.series,
+                    slice,
+                    start,
+                };
                 let index = match self.panes.get_index_of(&key) {
                     Some(index) => index,
                     None => self.panes.insert_full(key, Pane::default()).0,

@@ -4,7 +4,12 @@
 //! engine over a real store, as an agent does: as many predictions, then a label for every one in another order, with
 //! checkpoints saved as often as the memory bound asks for. Every label must join, and the resident memory stay below
 //! 256 MiB. Beside it, what the same keys cost in a plain hash map. `MODELBEAT_BENCH_OPEN=1000000` runs that number only.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench ends at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a bench ends at what it did not expect"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,10 +43,18 @@ fn main() {
     if let Some(count) = std::env::var(ONE).ok().and_then(|count| count.parse().ok()) {
         return measure(count);
     }
-    println!("state bound {} MiB, batches of {BATCH} records, checkpoints saved inline", STATE_BYTES_MAX >> 20);
-    println!("     open | µs/prediction | µs/label | map µs/pair | saves | saving s | RSS MiB | peak MiB | disk MiB | joined");
+    println!(
+        "state bound {} MiB, batches of {BATCH} records, checkpoints saved inline",
+        STATE_BYTES_MAX >> 20
+    );
+    println!(
+        "     open | µs/prediction | µs/label | map µs/pair | saves | saving s | RSS MiB | peak MiB | disk MiB | joined"
+    );
     for count in COUNTS {
-        let status = Command::new(std::env::current_exe().unwrap()).env(ONE, count.to_string()).status().unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .env(ONE, count.to_string())
+            .status()
+            .unwrap();
         assert!(status.success(), "{count} open predictions: {status}");
     }
 }
@@ -53,7 +66,15 @@ fn measure(count: u64) {
     assert!(store.load().unwrap().is_none());
     let mut engine = Engine::new(settings()).unwrap();
     engine.spill_to(Box::new(store.state().clone()));
-    let mut run = Run { engine, store, now: START + 3_600_000 * 24, offset: 0, saves: 0, saving: Duration::ZERO, labelled: BTreeMap::new() };
+    let mut run = Run {
+        engine,
+        store,
+        now: START + 3_600_000 * 24,
+        offset: 0,
+        saves: 0,
+        saving: Duration::ZERO,
+        labelled: BTreeMap::new(),
+    };
 
     let start = Instant::now();
     for from in (0..count).step_by(BATCH as usize) {
@@ -66,7 +87,10 @@ fn measure(count: u64) {
 
     let start = Instant::now();
     for from in (0..count).step_by(BATCH as usize) {
-        run.push(&lines((from..count.min(from + BATCH)).map(|number| scattered(number, count)), label));
+        run.push(&lines(
+            (from..count.min(from + BATCH)).map(|number| scattered(number, count)),
+            label,
+        ));
     }
     run.save();
     let labelling = start.elapsed();
@@ -117,13 +141,21 @@ impl Run {
             base: self.offset,
             faults: Vec::new(),
             restart: false,
-            head: Head { input: 0, offset: self.offset, evidence: String::new() },
+            head: Head {
+                input: 0,
+                offset: self.offset,
+                evidence: String::new(),
+            },
         };
         let mut out = Documents::default();
         self.engine.push(&batch, Timestamp(self.now), &mut out);
         self.engine.advance(Timestamp(self.now), &mut out);
         assert_eq!(self.engine.fault(), None);
-        assert!(out.dead_letters.is_empty(), "{:?}", out.dead_letters.first());
+        assert!(
+            out.dead_letters.is_empty(),
+            "{:?}",
+            out.dead_letters.first()
+        );
         self.note_windows(&out);
         if self.engine.is_crowded() {
             self.save();
@@ -154,9 +186,12 @@ impl Run {
                 continue;
             }
             let source: serde_json::Value = serde_json::from_slice(source).unwrap();
-            if source["event"]["dataset"] == "modelbeat.quality" && source["slice"]["value"].is_null() {
+            if source["event"]["dataset"] == "modelbeat.quality"
+                && source["slice"]["value"].is_null()
+            {
                 let labelled = source["counts"]["labelled"].as_u64().unwrap_or(0);
-                self.labelled.insert(source["window"]["start"].to_string(), labelled);
+                self.labelled
+                    .insert(source["window"]["start"].to_string(), labelled);
             }
         }
     }
@@ -171,7 +206,11 @@ fn lines(numbers: impl Iterator<Item = u64>, line: fn(u64, &mut String)) -> Stri
 }
 
 fn prediction(number: u64, text: &mut String) {
-    let (time, class, score) = (START as u64 + number * EVERY_MS, number % 10 < 3, number % 97);
+    let (time, class, score) = (
+        START as u64 + number * EVERY_MS,
+        number % 10 < 3,
+        number % 97,
+    );
     writeln!(
         text,
         r#"{{"event":"prediction","id":"tx-{number:09}","ts":{time},"version":"7","predicted":"{}","score":0.{score:02},"country":"C{}"}}"#,
@@ -183,7 +222,12 @@ fn prediction(number: u64, text: &mut String) {
 
 fn label(number: u64, text: &mut String) {
     let time = START as u64 + number * EVERY_MS + 60_000;
-    writeln!(text, r#"{{"event":"label","id":"tx-{number:09}","ts":{time},"label":"{}"}}"#, u8::from(number % 11 < 3)).unwrap();
+    writeln!(
+        text,
+        r#"{{"event":"label","id":"tx-{number:09}","ts":{time},"label":"{}"}}"#,
+        u8::from(number % 11 < 3)
+    )
+    .unwrap();
 }
 
 /// The same numbers in another order: each run of [`SCATTER`] is walked in steps.
@@ -201,7 +245,9 @@ fn plain_map(count: u64) -> Duration {
     let start = Instant::now();
     let key = |number: u64| Key::of(&format!("tx-{number:09}"), None);
     (0..most).for_each(|number| drop(map.insert(key(number), [number; 4])));
-    let found = (0..most).filter(|number| map.remove(&key(*number)).is_some()).count();
+    let found = (0..most)
+        .filter(|number| map.remove(&key(*number)).is_some())
+        .count();
     assert_eq!(found as u64, most);
     start.elapsed() * u32::try_from(count / most).unwrap()
 }
@@ -213,10 +259,16 @@ fn memory(field: &str) -> u64 {
 }
 
 fn disk(folder: &std::path::Path) -> u64 {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap());
     let size = |entry: std::fs::DirEntry| {
         let metadata = entry.metadata().unwrap();
-        if metadata.is_dir() { disk(&entry.path()) } else { metadata.len() }
+        if metadata.is_dir() {
+            disk(&entry.path())
+        } else {
+            metadata.len()
+        }
     };
     entries.map(size).sum()
 }
@@ -245,13 +297,30 @@ fn settings() -> Settings {
     };
     Settings {
         pipeline: "bench".into(),
-        agent: Agent { id: "agent-1".into(), name: "host-1".into() },
+        agent: Agent {
+            id: "agent-1".into(),
+            name: "host-1".into(),
+        },
         index_prefix: "modelbeat".into(),
-        inputs: vec![Input { format: decode::Format::Json, kind: None }],
-        mapping: mapping::Settings { prediction: Some(prediction), label: Some(label), timezone: None },
-        task: Task::Binary { positive: "1".into(), negative: "0".into(), threshold: 0.5 },
+        inputs: vec![Input {
+            format: decode::Format::Json,
+            kind: None,
+        }],
+        mapping: mapping::Settings {
+            prediction: Some(prediction),
+            label: Some(label),
+            timezone: None,
+        },
+        task: Task::Binary {
+            positive: "1".into(),
+            negative: "0".into(),
+            threshold: 0.5,
+        },
         windows: vec![windows::Length::Fixed(3_600_000)],
-        join: join::Settings { state_bytes_max: STATE_BYTES_MAX, ..join::Settings::default() },
+        join: join::Settings {
+            state_bytes_max: STATE_BYTES_MAX,
+            ..join::Settings::default()
+        },
         slice_values_max: 200,
         keep_record: true,
         publish_every_ms: 10_000,

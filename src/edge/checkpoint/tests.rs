@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flow::event::Timestamp;
-use crate::flow::join::{Cold, Edges, Key, Open, Opens};
 use crate::flow::event::{Head, SourceKey};
+use crate::flow::join::{Cold, Edges, Key, Open, Opens};
 
 fn checkpoint(offset: u64) -> Checkpoint {
     let head = Head {
@@ -78,11 +78,17 @@ fn a_crash_before_the_store_hears_of_it_loses_nothing() {
     let key = Key::of("p-1", None);
     opens.push(Open::new(key, Timestamp(0), Timestamp(0), 0, 0));
     let (_, cold) = opens.cut(1, None).unwrap();
-    let checkpoint = Checkpoint { cold, ..checkpoint(1) };
+    let checkpoint = Checkpoint {
+        cold,
+        ..checkpoint(1)
+    };
     write(&store.folder().join(CURRENT), &checkpoint).unwrap();
     assert_eq!(store.load().unwrap(), Some(checkpoint));
     let mut found = Vec::new();
-    store.state().find(key, &mut |ticket, _| found.push(ticket)).unwrap();
+    store
+        .state()
+        .find(key, &mut |ticket, _| found.push(ticket))
+        .unwrap();
     assert_eq!(found, [0]);
 }
 

@@ -234,7 +234,8 @@ async fn a_broken_body_is_refused_whole_with_its_place() {
 
 #[tokio::test]
 async fn only_the_right_token_opens_and_nothing_else_is_told() {
-    let station = Station::start(|settings, _| settings.token = Some(Token("s3cret".to_owned()))).await;
+    let station =
+        Station::start(|settings, _| settings.token = Some(Token("s3cret".to_owned()))).await;
     for path in ["/v1/events", "/nowhere"] {
         let response = station.post(path, "{}").send().await.expect("an answer");
         assert_eq!(response.status(), 401);

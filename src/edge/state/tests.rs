@@ -30,7 +30,9 @@ enum Step {
     Change(u8),
     Save,
     /// The checkpoint's file is in place, and the process dies before the store has heard of it, or after.
-    SaveAndDie { applied: bool },
+    SaveAndDie {
+        applied: bool,
+    },
     Die,
 }
 
@@ -51,19 +53,33 @@ impl Bench {
         let state = State::new(folder.path());
         let mut opens = Opens::new(0);
         opens.spill_to(Box::new(state.clone()));
-        Self { folder, state, opens, list: BTreeMap::new(), number: 0, saved: None }
+        Self {
+            folder,
+            state,
+            opens,
+            list: BTreeMap::new(),
+            number: 0,
+            saved: None,
+        }
     }
 
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Push(id) => {
-                let ticket = self.opens.push(Open::new(key(id), Timestamp(0), Timestamp(0), 0, 0));
+                let ticket = self
+                    .opens
+                    .push(Open::new(key(id), Timestamp(0), Timestamp(0), 0, 0));
                 self.list.insert(ticket, (id, 0));
             }
             Step::Pop(times) => {
                 for _ in 0..times {
                     let popped = self.opens.pop().map(|open| (open.key, open.revision));
-                    assert_eq!(popped, self.list.pop_first().map(|(_, (id, revision))| (key(id), revision)));
+                    assert_eq!(
+                        popped,
+                        self.list
+                            .pop_first()
+                            .map(|(_, (id, revision))| (key(id), revision))
+                    );
                 }
             }
             Step::Change(id) => {
@@ -100,7 +116,9 @@ impl Bench {
         // Both handles go: the database is closed.
         self.opens = Opens::default();
         self.state = State::new(self.folder.path());
-        self.state.recover(self.saved.as_ref().map(|(_, delta, _)| delta)).unwrap();
+        self.state
+            .recover(self.saved.as_ref().map(|(_, delta, _)| delta))
+            .unwrap();
         let (state, delta, list) = self.saved.clone().unwrap_or_default();
         self.opens = Opens::resume(0, &state).unwrap();
         self.opens.spill_to(Box::new(self.state.clone()));
@@ -110,9 +128,17 @@ impl Bench {
     fn check(&mut self) {
         for id in 0..40 {
             let found = self.opens.find(key(id));
-            let found: Vec<_> = found.iter().map(|ticket| (*ticket, self.opens.get(*ticket).unwrap().revision)).collect();
+            let found: Vec<_> = found
+                .iter()
+                .map(|ticket| (*ticket, self.opens.get(*ticket).unwrap().revision))
+                .collect();
             let expected = self.list.iter().filter(|(_, (of, _))| *of == id);
-            assert_eq!(found, expected.map(|(ticket, (_, revision))| (*ticket, *revision)).collect::<Vec<_>>());
+            assert_eq!(
+                found,
+                expected
+                    .map(|(ticket, (_, revision))| (*ticket, *revision))
+                    .collect::<Vec<_>>()
+            );
         }
     }
 }
@@ -145,11 +171,17 @@ fn a_store_of_another_time_is_refused() {
     bench.opens = Opens::default();
     bench.state = State::new(bench.folder.path());
     let refused = bench.state.recover(Some(&first)).unwrap_err().to_string();
-    assert!(refused.contains("has seen checkpoint 2, and the newest whole checkpoint is 1"), "{refused}");
+    assert!(
+        refused.contains("has seen checkpoint 2, and the newest whole checkpoint is 1"),
+        "{refused}"
+    );
     bench.state.recover(Some(&second)).unwrap();
 
     let elsewhere = tempfile::tempdir().unwrap();
-    let refused = State::new(elsewhere.path()).recover(Some(&second)).unwrap_err().to_string();
+    let refused = State::new(elsewhere.path())
+        .recover(Some(&second))
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("has seen checkpoint 0"), "{refused}");
 }
 

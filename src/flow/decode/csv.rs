@@ -50,21 +50,35 @@ pub(super) fn rows<'a>(
         return Ok(());
     };
     if cells.len() != header.columns.len() {
-        return Err(format!("the row has {} columns, the header has {}", cells.len(), header.columns.len()));
+        return Err(format!(
+            "the row has {} columns, the header has {}",
+            cells.len(),
+            header.columns.len()
+        ));
     }
     fields.clear();
     fields.extend(wanted.iter().map(|path| {
         let column = header.columns.iter().position(|column| column == path);
-        column.and_then(|column| cells.get(column)).cloned().unwrap_or_default()
+        column
+            .and_then(|column| cells.get(column))
+            .cloned()
+            .unwrap_or_default()
     }));
-    each(&Row { fields, record: Record::Csv(header, cells) });
+    each(&Row {
+        fields,
+        record: Record::Csv(header, cells),
+    });
     Ok(())
 }
 
 fn read_header(cells: &[Field<'_>]) -> Result<Header, String> {
     let mut columns: Vec<Box<str>> = Vec::with_capacity(cells.len());
     for cell in cells {
-        let name = if let Field::Text(text) = cell { text.trim() } else { "" };
+        let name = if let Field::Text(text) = cell {
+            text.trim()
+        } else {
+            ""
+        };
         if !name.is_empty() && columns.iter().any(|column| &**column == name) {
             return Err(format!("the header names column `{name}` twice"));
         }
@@ -80,14 +94,22 @@ fn split<'a>(text: &'a str, cells: &mut Vec<Field<'a>>) -> Result<(), String> {
     loop {
         let (cell, behind) = if let Some(quoted) = rest.strip_prefix('"') {
             quoted_cell(quoted).ok_or_else(|| {
-                format!("cell {} opens a quote at byte {} that does not end before a comma", cells.len() + 1, text.len() - rest.len() + 1)
+                format!(
+                    "cell {} opens a quote at byte {} that does not end before a comma",
+                    cells.len() + 1,
+                    text.len() - rest.len() + 1
+                )
             })?
         } else {
             let end = memchr(b',', rest.as_bytes()).unwrap_or(rest.len());
             let (cell, behind) = rest.split_at(end);
             (Cow::Borrowed(cell), behind)
         };
-        cells.push(if cell.is_empty() { Field::Null } else { Field::Text(cell) });
+        cells.push(if cell.is_empty() {
+            Field::Null
+        } else {
+            Field::Text(cell)
+        });
         match behind.strip_prefix(',') {
             Some(next) => rest = next,
             None => return Ok(()),
@@ -127,14 +149,29 @@ mod tests {
     fn cells_of(text: &str) -> Result<Vec<String>, String> {
         let mut cells = Vec::new();
         split(text, &mut cells)?;
-        Ok(cells.iter().map(|cell| if let Field::Text(text) = cell { text.to_string() } else { String::new() }).collect())
+        Ok(cells
+            .iter()
+            .map(|cell| {
+                if let Field::Text(text) = cell {
+                    text.to_string()
+                } else {
+                    String::new()
+                }
+            })
+            .collect())
     }
 
     #[test]
     fn quotes_hold_commas_line_feeds_and_quotes() {
-        assert_eq!(cells_of("a,\"b,\nc\",\"d\"\"e\",,"), Ok(["a", "b,\nc", "d\"e", "", ""].map(String::from).to_vec()));
+        assert_eq!(
+            cells_of("a,\"b,\nc\",\"d\"\"e\",,"),
+            Ok(["a", "b,\nc", "d\"e", "", ""].map(String::from).to_vec())
+        );
         let error = cells_of("a,\"b\"c").expect_err("text behind a closing quote");
-        assert_eq!(error, "cell 2 opens a quote at byte 3 that does not end before a comma");
+        assert_eq!(
+            error,
+            "cell 2 opens a quote at byte 3 that does not end before a comma"
+        );
     }
 
     proptest! {

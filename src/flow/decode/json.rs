@@ -29,22 +29,32 @@ impl Node {
         for (at, _) in path.match_indices('.') {
             let (head, tail) = path.split_at(at);
             let only_nested = depth > DOTTED_DEPTH_MAX && head.contains('.');
-            if let Some(tail) = tail.get(1..).filter(|tail| !tail.is_empty() && !only_nested) {
+            if let Some(tail) = tail
+                .get(1..)
+                .filter(|tail| !tail.is_empty() && !only_nested)
+            {
                 self.child(head).insert(tail, slot);
             }
         }
     }
 
     fn child(&mut self, name: &str) -> &mut Self {
-        let index = self.children.iter().position(|(known, _)| &**known == name).unwrap_or_else(|| {
-            self.children.push((name.into(), Self::default()));
-            self.children.len() - 1
-        });
+        let index = self
+            .children
+            .iter()
+            .position(|(known, _)| &**known == name)
+            .unwrap_or_else(|| {
+                self.children.push((name.into(), Self::default()));
+                self.children.len() - 1
+            });
         &mut self.children[index].1
     }
 
     fn find(&self, name: &str) -> Option<&Self> {
-        self.children.iter().find(|(known, _)| &**known == name).map(|(_, node)| node)
+        self.children
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, node)| node)
     }
 }
 
@@ -64,11 +74,17 @@ pub(super) fn rows<'a>(
                 let element = element.map_err(|error| explain(&error))?;
                 // The slice behind a borrowed raw text lives as long as the line.
                 let offset = element.as_raw_str().as_ptr().addr() - text.as_ptr().addr();
-                let raw = text.get(offset..offset + element.as_raw_str().len()).unwrap_or_default();
+                let raw = text
+                    .get(offset..offset + element.as_raw_str().len())
+                    .unwrap_or_default();
                 if !raw.starts_with('{') {
-                    return Err(format!("byte {}: an array of records holds something that is no object", offset + 1));
+                    return Err(format!(
+                        "byte {}: an array of records holds something that is no object",
+                        offset + 1
+                    ));
                 }
-                row(raw, tree, slots, fields, each).map_err(|error| format!("element at byte {}: {error}", offset + 1))?;
+                row(raw, tree, slots, fields, each)
+                    .map_err(|error| format!("element at byte {}: {error}", offset + 1))?;
             }
             Ok(())
         }
@@ -86,16 +102,25 @@ fn row<'a>(
     fields.clear();
     fields.resize(slots, Field::Absent);
     let mut deserializer = sonic_rs::Deserializer::from_str(text);
-    Walk { node: tree, fields }.deserialize(&mut deserializer).map_err(|error| explain(&error))?;
+    Walk { node: tree, fields }
+        .deserialize(&mut deserializer)
+        .map_err(|error| explain(&error))?;
     deserializer.end().map_err(|error| explain(&error))?;
-    each(&Row { fields, record: Record::Json(text) });
+    each(&Row {
+        fields,
+        record: Record::Json(text),
+    });
     Ok(())
 }
 
 /// The parser's message without its multi-line drawing.
 fn explain(error: &sonic_rs::Error) -> String {
     let text = error.to_string();
-    let what = text.lines().next().unwrap_or("not JSON").trim_end_matches([':', '.']);
+    let what = text
+        .lines()
+        .next()
+        .unwrap_or("not JSON")
+        .trim_end_matches([':', '.']);
     format!("not valid JSON: {what}")
 }
 
@@ -170,7 +195,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
             let child = self.node.find(&key);
             if collect {
                 let mut value = [Field::Absent];
-                map.next_value_seed(Walk { node: &LEAF, fields: &mut value })?;
+                map.next_value_seed(Walk {
+                    node: &LEAF,
+                    fields: &mut value,
+                })?;
                 let [value] = value;
                 if let Some(child) = child {
                     fill(child, &value, self.fields);
@@ -179,7 +207,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                     members.push((key, value));
                 }
             } else if let Some(child) = child {
-                map.next_value_seed(Walk { node: child, fields: self.fields })?;
+                map.next_value_seed(Walk {
+                    node: child,
+                    fields: self.fields,
+                })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -198,7 +229,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
             let child = self.node.find(digits.format(index));
             let more = if collect {
                 let mut value = [Field::Absent];
-                let more = sequence.next_element_seed(Walk { node: &LEAF, fields: &mut value })?;
+                let more = sequence.next_element_seed(Walk {
+                    node: &LEAF,
+                    fields: &mut value,
+                })?;
                 let [value] = value;
                 if more.is_some() {
                     if let Some(child) = child {
@@ -208,7 +242,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                 }
                 more
             } else if let Some(child) = child {
-                sequence.next_element_seed(Walk { node: child, fields: self.fields })?
+                sequence.next_element_seed(Walk {
+                    node: child,
+                    fields: self.fields,
+                })?
             } else {
                 sequence.next_element::<IgnoredAny>()?.map(|_| ())
             };
@@ -224,7 +261,10 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
 }
 
 /// The tree of "take the whole value".
-static LEAF: Node = Node { slot: Some(0), children: Vec::new() };
+static LEAF: Node = Node {
+    slot: Some(0),
+    children: Vec::new(),
+};
 
 /// Fills the slots of `node` from a value that was already taken whole, because a longer path goes through it too.
 fn fill<'a>(node: &Node, value: &Field<'a>, fields: &mut [Field<'a>]) {
@@ -246,7 +286,13 @@ fn fill<'a>(node: &Node, value: &Field<'a>, fields: &mut [Field<'a>]) {
                 }
             }
         }
-        Field::Absent | Field::Null | Field::Bool(_) | Field::Int(_) | Field::UInt(_) | Field::Float(_) | Field::Text(_) => {}
+        Field::Absent
+        | Field::Null
+        | Field::Bool(_)
+        | Field::Int(_)
+        | Field::UInt(_)
+        | Field::Float(_)
+        | Field::Text(_) => {}
     }
 }
 

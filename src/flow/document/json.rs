@@ -83,17 +83,33 @@ impl Date {
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
         let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted = (5 * of_year + 2) / 153;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        Self { year: year_of_era + era * 400 + (month <= 2) as i64, month, day: of_year - (153 * shifted + 2) / 5 + 1 }
+        let month = if shifted < 10 {
+            shifted + 3
+        } else {
+            shifted - 9
+        };
+        Self {
+            year: year_of_era + era * 400 + (month <= 2) as i64,
+            month,
+            day: of_year - (153 * shifted + 2) / 5 + 1,
+        }
     }
 
     /// Its first millisecond. (Same source, `days_from_civil`.)
     #[must_use]
     pub const fn start(self) -> Timestamp {
-        let year = if self.month <= 2 { self.year - 1 } else { self.year };
+        let year = if self.month <= 2 {
+            self.year - 1
+        } else {
+            self.year
+        };
         let era = year.div_euclid(400);
         let year_of_era = year.rem_euclid(400);
-        let shifted = if self.month > 2 { self.month - 3 } else { self.month + 9 };
+        let shifted = if self.month > 2 {
+            self.month - 3
+        } else {
+            self.month + 9
+        };
         let of_year = (153 * shifted + 2) / 5 + self.day - 1;
         let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
         Timestamp((era * 146_097 + of_era - 719_468) * 86_400_000)
@@ -116,7 +132,10 @@ fn write_digits(number: i64, width: usize, out: &mut Vec<u8>) {
     if number < 0 {
         out.push(b'-');
     }
-    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
+    out.extend(std::iter::repeat_n(
+        b'0',
+        width.saturating_sub(digits.len()),
+    ));
     out.extend_from_slice(digits.as_bytes());
 }
 

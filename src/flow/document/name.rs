@@ -47,7 +47,11 @@ impl Dataset {
         match self {
             Self::Prediction => ("predictions", true),
             Self::Label => ("labels", false),
-            Self::Quality | Self::QualityClass | Self::Confusion | Self::Threshold | Self::Comparison => ("quality", false),
+            Self::Quality
+            | Self::QualityClass
+            | Self::Confusion
+            | Self::Threshold
+            | Self::Comparison => ("quality", false),
             Self::Host => ("host", true),
         }
     }
@@ -67,7 +71,11 @@ const RECENT_MAX: usize = 64;
 impl Indices {
     /// Index names that start with `prefix`.
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into(), recent: Vec::new(), cumulative: format!("{prefix}-quality-cumulative").into() }
+        Self {
+            prefix: prefix.into(),
+            recent: Vec::new(),
+            cumulative: format!("{prefix}-quality-cumulative").into(),
+        }
     }
 
     /// The index of windows without end: they belong to no month, and a straggler must not move them to another.
@@ -79,8 +87,16 @@ impl Indices {
     pub fn name(&mut self, dataset: Dataset, time: Timestamp) -> Arc<str> {
         let (part, daily) = dataset.index();
         let date = Date::of(time);
-        let stretch = if daily { time.0.div_euclid(86_400_000) } else { date.year * 12 + date.month };
-        if let Some((.., name)) = self.recent.iter().find(|(known, at, _)| *known == part && *at == stretch) {
+        let stretch = if daily {
+            time.0.div_euclid(86_400_000)
+        } else {
+            date.year * 12 + date.month
+        };
+        if let Some((.., name)) = self
+            .recent
+            .iter()
+            .find(|(known, at, _)| *known == part && *at == stretch)
+        {
             return Arc::clone(name);
         }
         let mut text = format!("{}-{part}-", self.prefix).into_bytes();
@@ -129,11 +145,14 @@ pub fn window_id(parts: &[&str]) -> String {
 fn digest(parts: &[&str]) -> u128 {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        hasher
+            .update(&(part.len() as u64).to_le_bytes())
+            .update(part.as_bytes());
     }
     let hash = hasher.finalize();
     let (half, _) = hash.as_bytes().split_at(16);
-    half.iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
+    half.iter()
+        .fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
 fn write_letters(number: u128, letters: u32, out: &mut String) {
@@ -151,11 +170,23 @@ mod tests {
     fn an_index_is_of_the_documents_own_day_or_month() {
         let mut indices = Indices::new("modelbeat");
         let late = Timestamp(1_504_223_999_999); // 2017-08-31T23:59:59.999Z
-        let names = [(Dataset::Prediction, 0), (Dataset::Prediction, 1), (Dataset::Confusion, 0), (Dataset::Label, 1)];
-        let names = names.map(|(dataset, later)| indices.name(dataset, late.plus(later)).to_string());
-        assert_eq!(names, [
-            "modelbeat-predictions-2017.08.31", "modelbeat-predictions-2017.09.01", "modelbeat-quality-2017.08", "modelbeat-labels-2017.09",
-        ]);
+        let names = [
+            (Dataset::Prediction, 0),
+            (Dataset::Prediction, 1),
+            (Dataset::Confusion, 0),
+            (Dataset::Label, 1),
+        ];
+        let names =
+            names.map(|(dataset, later)| indices.name(dataset, late.plus(later)).to_string());
+        assert_eq!(
+            names,
+            [
+                "modelbeat-predictions-2017.08.31",
+                "modelbeat-predictions-2017.09.01",
+                "modelbeat-quality-2017.08",
+                "modelbeat-labels-2017.09",
+            ]
+        );
     }
 
     #[test]
@@ -170,8 +201,14 @@ mod tests {
     #[test]
     fn ids_stay_what_they_were() {
         let mut id = String::new();
-        write_prediction_id(Key::of("p-1", None), Tag::of("fraud", "fraud", "v7"), &mut id);
+        write_prediction_id(
+            Key::of("p-1", None),
+            Tag::of("fraud", "fraud", "v7"),
+            &mut id,
+        );
         insta::assert_snapshot!(id);
-        insta::assert_snapshot!(window_id(&["fraud", "agent", "fraud", "v7", "_all", "", "1h", "0"]));
+        insta::assert_snapshot!(window_id(&[
+            "fraud", "agent", "fraud", "v7", "_all", "", "1h", "0"
+        ]));
     }
 }

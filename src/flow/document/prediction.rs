@@ -3,10 +3,10 @@
 //! A prediction's document ends with its label part. Whether it is written at once with its label, or pending first
 //! and updated later, the stored members and their order are the same.
 
+use crate::flow::decode::Record;
 use crate::flow::document::json::{write_integer, write_number, write_text};
 use crate::flow::document::name::{Dataset, Tag, write_prediction_id};
 use crate::flow::document::{Letterhead, json};
-use crate::flow::decode::Record;
 use crate::flow::event::{Prediction, Timestamp, Value};
 use crate::flow::join::Key;
 
@@ -135,8 +135,20 @@ pub enum LabelPart<'a> {
 impl LabelPart<'_> {
     /// Writes the members `"label":{…}` and, once joined, `"outcome":{…}`, without a comma before or behind.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Self::Joined { actual, time, delay_ms, revision, correct, error } = self else {
-            let state: &[u8] = if *self == Self::Pending { b"pending" } else { b"expired" };
+        let Self::Joined {
+            actual,
+            time,
+            delay_ms,
+            revision,
+            correct,
+            error,
+        } = self
+        else {
+            let state: &[u8] = if *self == Self::Pending {
+                b"pending"
+            } else {
+                b"expired"
+            };
             out.extend_from_slice(b"\"label\":{\"state\":\"");
             out.extend_from_slice(state);
             out.extend_from_slice(b"\"}");
@@ -156,7 +168,11 @@ impl LabelPart<'_> {
         write_integer(*revision, out);
         out.push(b'}');
         if let Some(correct) = correct {
-            out.extend_from_slice(if *correct { b",\"outcome\":{\"correct\":true}" } else { b",\"outcome\":{\"correct\":false}" });
+            out.extend_from_slice(if *correct {
+                b",\"outcome\":{\"correct\":true}"
+            } else {
+                b",\"outcome\":{\"correct\":false}"
+            });
         } else if let Some(error) = error {
             out.extend_from_slice(b",\"outcome\":{\"error\":");
             write_number(*error, out);
@@ -212,7 +228,11 @@ impl OrphanDocument<'_> {
         }
         out.extend_from_slice(b",\"prediction\":{\"id\":");
         write_text(self.id, out);
-        out.extend_from_slice(if self.joined { b"},\"label\":{\"state\":\"joined\"" } else { b"},\"label\":{\"state\":\"orphan\"" });
+        out.extend_from_slice(if self.joined {
+            b"},\"label\":{\"state\":\"joined\""
+        } else {
+            b"},\"label\":{\"state\":\"orphan\""
+        });
         write_value(&self.actual, out);
         if let Some(time) = self.time {
             out.extend_from_slice(b",\"time\":");

@@ -1,9 +1,9 @@
 //! The documents of a window: its counts and metrics, and beside them, flat so that Kibana can aggregate them, one a
 //! class and one a confusion cell.
 
+use crate::flow::document::Letterhead;
 use crate::flow::document::json::{write_integer, write_number, write_text, write_time};
 use crate::flow::document::name::{Dataset, window_id};
-use crate::flow::document::Letterhead;
 use crate::flow::event::Timestamp;
 use crate::flow::windows::Length;
 
@@ -37,7 +37,16 @@ impl WindowIdentity<'_> {
     pub fn id(&self, part: &[&str]) -> String {
         let (length, start) = (self.length.to_string(), self.start.0.to_string());
         let value = self.slice_value.unwrap_or_default();
-        let mut parts = vec![self.pipeline, self.agent_id, self.model, self.version, self.slice_name, value, &length, &start];
+        let mut parts = vec![
+            self.pipeline,
+            self.agent_id,
+            self.model,
+            self.version,
+            self.slice_name,
+            value,
+            &length,
+            &start,
+        ];
         parts.extend(part);
         window_id(&parts)
     }
@@ -45,18 +54,30 @@ impl WindowIdentity<'_> {
     /// The `_id` of the comparison with `other` version of the model: the same whichever of the two is the baseline.
     pub fn comparison_id(&self, other: &str) -> String {
         let (low, high) = (self.version.min(other), self.version.max(other));
-        Self { version: "", ..self.clone() }.id(&["comparison", low, high])
+        Self {
+            version: "",
+            ..self.clone()
+        }
+        .id(&["comparison", low, high])
     }
 
     /// `@timestamp`. A cumulative window goes on: it is found where its latest prediction is.
     fn time(&self) -> Timestamp {
-        if self.length == Length::Cumulative { self.until.plus(-1) } else { self.from }
+        if self.length == Length::Cumulative {
+            self.until.plus(-1)
+        } else {
+            self.from
+        }
     }
 
     /// Writes `"rate":{"predictions_per_second":…},` over the window's whole length, or nothing for no time at all.
     pub fn write_rate(&self, predictions: u64, out: &mut Vec<u8>) {
         // A cumulative window reaches from its earliest prediction to its latest.
-        let until = if self.length == Length::Cumulative { self.time() } else { self.until };
+        let until = if self.length == Length::Cumulative {
+            self.time()
+        } else {
+            self.until
+        };
         let milliseconds = until.since(self.from);
         if milliseconds > 0 {
             out.extend_from_slice(b"\"rate\":{\"predictions_per_second\":");
@@ -108,6 +129,10 @@ impl WindowDocument<'_> {
         }
         out.extend_from_slice(b"\",\"revision\":");
         write_integer(self.revision, out);
-        out.extend_from_slice(if self.last { b",\"final\":true}" } else { b",\"final\":false}" });
+        out.extend_from_slice(if self.last {
+            b",\"final\":true}"
+        } else {
+            b",\"final\":false}"
+        });
     }
 }

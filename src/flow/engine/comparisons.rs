@@ -39,11 +39,22 @@ impl Press<'_> {
         if !self.tables.has_versions() {
             return;
         }
-        let overtaken = if self.last { Vec::new() } else { self.versions.take_overtaken() };
-        let changed: BTreeSet<_> = keys.iter().chain(&overtaken).map(|key| (key.length, key.series, key.start)).collect();
+        let overtaken = if self.last {
+            Vec::new()
+        } else {
+            self.versions.take_overtaken()
+        };
+        let changed: BTreeSet<_> = keys
+            .iter()
+            .chain(&overtaken)
+            .map(|key| (key.length, key.series, key.start))
+            .collect();
         let mut starts: BTreeMap<(Length, u32), BTreeSet<Timestamp>> = BTreeMap::new();
         for (length, series, start) in &changed {
-            starts.entry((*length, self.tables.model_of(*series))).or_default().insert(*start);
+            starts
+                .entry((*length, self.tables.model_of(*series)))
+                .or_default()
+                .insert(*start);
         }
         for ((length, model), starts) in starts {
             let versions: Vec<u32> = self.tables.series_of(model).collect();
@@ -53,9 +64,19 @@ impl Press<'_> {
             let starts: Vec<_> = starts.into_iter().collect();
             for starts in starts.chunks(WINDOWS_AT_ONCE) {
                 let mut couples: BTreeMap<(u32, u32), Vec<Couple>> = BTreeMap::new();
-                for couple in starts.iter().flat_map(|start| self.couples(length, *start, &versions)) {
-                    if couple.sides(0).iter().any(|side| changed.contains(&(length, side.series, side.start))) {
-                        couples.entry((couple.low, couple.high)).or_default().push(couple);
+                for couple in starts
+                    .iter()
+                    .flat_map(|start| self.couples(length, *start, &versions))
+                {
+                    if couple
+                        .sides(0)
+                        .iter()
+                        .any(|side| changed.contains(&(length, side.series, side.start)))
+                    {
+                        couples
+                            .entry((couple.low, couple.high))
+                            .or_default()
+                            .push(couple);
                     }
                 }
                 for couples in couples.values() {
@@ -67,24 +88,45 @@ impl Press<'_> {
 
     /// The pairs to compare in the windows of a start.
     fn couples(&mut self, length: Length, start: Timestamp, versions: &[u32]) -> Vec<Couple> {
-        let is_here = |series: &&u32| self.windows.has(&WindowKey { length, series: **series, slice: 0, start });
+        let is_here = |series: &&u32| {
+            self.windows.has(&WindowKey {
+                length,
+                series: **series,
+                slice: 0,
+                start,
+            })
+        };
         let mut here: Vec<u32> = versions.iter().filter(is_here).copied().collect();
         here.sort_by_key(|series| self.rank(*series));
         here.truncate(VERSIONS_MAX);
         for (place, one) in here.iter().enumerate() {
             for other in here.iter().take(place) {
                 let (low, high) = (*one.min(other), *one.max(other));
-                self.versions.compare(Couple { length, start, low, high });
+                self.versions.compare(Couple {
+                    length,
+                    start,
+                    low,
+                    high,
+                });
             }
         }
         // Other models' are among them, and such as have a side that is final by now.
-        let is_open = |couple: &Couple| versions.contains(&couple.low) && couple.sides(0).iter().all(|side| self.windows.has(side));
-        self.versions.compared(length, start).filter(is_open).collect()
+        let is_open = |couple: &Couple| {
+            versions.contains(&couple.low)
+                && couple.sides(0).iter().all(|side| self.windows.has(side))
+        };
+        self.versions
+            .compared(length, start)
+            .filter(is_open)
+            .collect()
     }
 
     /// What decides who is the baseline: the lesser.
     fn rank(&self, series: u32) -> (Timestamp, &str) {
-        (self.versions.first(series), self.tables.series_text(series).1)
+        (
+            self.versions.first(series),
+            self.tables.series_text(series).1,
+        )
     }
 
     /// Compares one pair of versions in windows of ascending starts, and publishes them.
@@ -103,28 +145,55 @@ impl Press<'_> {
         }
     }
 
-    fn compare_slice(&self, couples: &[Couple], slice: u32, families: &mut BTreeMap<Timestamp, Family>) {
-        let here: Vec<&Couple> = couples.iter().filter(|couple| couple.sides(slice).iter().all(|side| self.windows.has(side))).collect();
+    fn compare_slice(
+        &self,
+        couples: &[Couple],
+        slice: u32,
+        families: &mut BTreeMap<Timestamp, Family>,
+    ) {
+        let here: Vec<&Couple> = couples
+            .iter()
+            .filter(|couple| {
+                couple
+                    .sides(slice)
+                    .iter()
+                    .all(|side| self.windows.has(side))
+            })
+            .collect();
         let [lows, highs] = [0, 1].map(|side: usize| {
-            let keys: Vec<WindowKey> = here.iter().filter_map(|couple| couple.sides(slice).get(side).copied()).collect();
+            let keys: Vec<WindowKey> = here
+                .iter()
+                .filter_map(|couple| couple.sides(slice).get(side).copied())
+                .collect();
             let mut tallies = Vec::with_capacity(keys.len());
-            self.windows.fold(&keys, Tally::merge_judged, |_, tally, span| {
-                let mut judged = Tally::default();
-                judged.merge_judged(tally);
-                tallies.push((judged, span));
-            });
+            self.windows
+                .fold(&keys, Tally::merge_judged, |_, tally, span| {
+                    let mut judged = Tally::default();
+                    judged.merge_judged(tally);
+                    tallies.push((judged, span));
+                });
             tallies
         });
-        for (couple, ((low, low_span), (high, high_span))) in here.into_iter().zip(lows.into_iter().zip(highs)) {
+        for (couple, ((low, low_span), (high, high_span))) in
+            here.into_iter().zip(lows.into_iter().zip(highs))
+        {
             let paired = self.versions.paired(*couple, slice);
             let count = |signed: i64| u64::try_from(signed).unwrap_or(0);
             let (low_only, high_only) = (count(paired.low_only), count(paired.high_only));
             let low_is_baseline = self.low_is_baseline(couple);
-            let ((baseline, candidate), discordant) =
-                if low_is_baseline { ((&low, &high), (low_only, high_only)) } else { ((&high, &low), (high_only, low_only)) };
+            let ((baseline, candidate), discordant) = if low_is_baseline {
+                ((&low, &high), (low_only, high_only))
+            } else {
+                ((&high, &low), (high_only, low_only))
+            };
             let discordant = (paired.ids > 0).then_some(discordant);
             let (slices, comparisons) = families.entry(couple.start).or_default();
-            comparisons.push(comparison::compare(&self.tables.task, baseline, candidate, discordant));
+            comparisons.push(comparison::compare(
+                &self.tables.task,
+                baseline,
+                candidate,
+                discordant,
+            ));
             slices.push(Compared {
                 slice,
                 span: low_span.zip(high_span).map(|(low, high)| low.and(high)),
@@ -140,20 +209,47 @@ impl Press<'_> {
 
     fn comparison(&mut self, couple: &Couple, compared: &Compared, comparison: &Comparison) {
         let [low, high] = couple.sides(compared.slice);
-        let (baseline, candidate) = if self.low_is_baseline(couple) { (low, high) } else { (high, low) };
+        let (baseline, candidate) = if self.low_is_baseline(couple) {
+            (low, high)
+        } else {
+            (high, low)
+        };
         let version = self.tables.next_version(self.now);
         let index = index_of(self.indices, &candidate);
-        let Some(identity) = identity(self.settings, self.tables, &candidate, compared.span) else { return };
+        let Some(identity) = identity(self.settings, self.tables, &candidate, compared.span) else {
+            return;
+        };
         let (_, baseline) = self.tables.series_text(baseline.series);
         let id = identity.comparison_id(baseline);
-        let Self { letterhead, now, last, ref mut out, .. } = *self;
-        let document = WindowDocument { identity: &identity, dataset: Dataset::Comparison, revision: compared.revision, last };
-        let sides = Sides { baseline, candidate: identity.version, pairs: compared.pairs };
-        out.add(Action::Index { version }, &index, &id, key_of_id(&id), |bytes| {
-            document.write_head(letterhead, now, bytes);
-            bytes.push(b',');
-            comparison.write_members(sides, bytes);
-            bytes.push(b'}');
-        });
+        let Self {
+            letterhead,
+            now,
+            last,
+            ref mut out,
+            ..
+        } = *self;
+        let document = WindowDocument {
+            identity: &identity,
+            dataset: Dataset::Comparison,
+            revision: compared.revision,
+            last,
+        };
+        let sides = Sides {
+            baseline,
+            candidate: identity.version,
+            pairs: compared.pairs,
+        };
+        out.add(
+            Action::Index { version },
+            &index,
+            &id,
+            key_of_id(&id),
+            |bytes| {
+                document.write_head(letterhead, now, bytes);
+                bytes.push(b',');
+                comparison.write_members(sides, bytes);
+                bytes.push(b'}');
+            },
+        );
     }
 }

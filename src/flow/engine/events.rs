@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use crate::flow::decode::Record;
-use crate::flow::document::{Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
+use crate::flow::document::{
+    Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, prediction_id,
+};
 use crate::flow::engine::held::HeldPrediction;
 use crate::flow::engine::{AHEAD_MAX_MS, Engine, Index};
 use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
@@ -29,13 +31,20 @@ impl Engine {
     ) -> Result<(), Unmapped> {
         refuse_the_future(prediction.time, now)?;
         let model = self.state.tables.models.intern(&prediction.model);
-        let series = self.state.tables.series(&self.settings.pipeline, model, &prediction.version);
+        let series = self
+            .state
+            .tables
+            .series(&self.settings.pipeline, model, &prediction.version);
         let slice_set = self.state.tables.slice_set(&prediction.slices);
         let key = Key::of(&prediction.id, prediction.row);
         let mut open = Open::new(key, prediction.time, now, series, slice_set);
         open.predicted = self.state.tables.outcome(prediction.predicted.as_ref());
         open.score = prediction.score;
-        open.scores = prediction.scores.iter().map(|(class, score)| (self.state.tables.class(class), *score)).collect();
+        open.scores = prediction
+            .scores
+            .iter()
+            .map(|(class, score)| (self.state.tables.class(class), *score))
+            .collect();
         let latency_ms = prediction.latency_ms;
         let (ticket, early) = match self.state.join.predict(open, model) {
             Met::Duplicate(first) => {
@@ -57,39 +66,64 @@ impl Engine {
                 self.ship_joined(ticket, &actual, Some(held), out);
             }
             None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
-                self.state.held.push(ticket, now.plus(self.settings.join.hold_ms), Some(held));
+                self.state
+                    .held
+                    .push(ticket, now.plus(self.settings.join.hold_ms), Some(held));
             }
             None => self.ship_pending(ticket, held, out),
         }
         Ok(())
     }
 
-    pub(super) fn label(&mut self, label: &Label<'_>, input: InputId, now: Timestamp, out: &mut Documents) -> Result<(), Unmapped> {
+    pub(super) fn label(
+        &mut self,
+        label: &Label<'_>,
+        input: InputId,
+        now: Timestamp,
+        out: &mut Documents,
+    ) -> Result<(), Unmapped> {
         if let Some(time) = label.time {
             refuse_the_future(time, now)?;
         }
         self.totals.record(input).labels += 1;
         let actual = self.state.tables.outcome(Some(&label.actual));
-        let said = Said { actual: label.actual.clone(), truth: Truth { actual, time: label.time, shared: label.model.is_none() } };
-        let model = label.model.as_ref().map(|model| self.state.tables.models.intern(model));
+        let said = Said {
+            actual: label.actual.clone(),
+            truth: Truth {
+                actual,
+                time: label.time,
+                shared: label.model.is_none(),
+            },
+        };
+        let model = label
+            .model
+            .as_ref()
+            .map(|model| self.state.tables.models.intern(model));
         let key = Key::of(&label.id, label.row);
         let mut met = false;
         for ticket in self.state.join.opens.find(key) {
-            let Some(open) = self.state.join.opens.get(ticket) else { continue };
+            let Some(open) = self.state.join.opens.get(ticket) else {
+                continue;
+            };
             if model.is_none_or(|model| self.state.tables.model_of(open.series) == model) {
                 met = true;
                 self.label_open(ticket, &said, out);
             }
         }
         if !met {
-            self.state.join.earlies.put(Address { key, model }, &label.id, said.truth, now);
+            self.state
+                .join
+                .earlies
+                .put(Address { key, model }, &label.id, said.truth, now);
         }
         Ok(())
     }
 
     /// A label for a prediction that is here.
     fn label_open(&mut self, ticket: Ticket, said: &Said<'_>, out: &mut Documents) {
-        let Some(open) = self.state.join.opens.get(ticket) else { return };
+        let Some(open) = self.state.join.opens.get(ticket) else {
+            return;
+        };
         let Some(old) = open.truth else {
             self.set_label(ticket, said.truth, false, &[]);
             let held = self.state.held.take(ticket);
@@ -138,13 +172,31 @@ impl Engine {
     }
 
     fn count_prediction(&mut self, ticket: Ticket, latency_ms: Option<f64>, now: Timestamp) {
-        let super::State { join, tables, windows, versions, .. } = &mut self.state;
-        let Some(open) = join.opens.get(ticket) else { return };
+        let super::State {
+            join,
+            tables,
+            windows,
+            versions,
+            ..
+        } = &mut self.state;
+        let Some(open) = join.opens.get(ticket) else {
+            return;
+        };
         versions.seen(open.series, open.time);
-        let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms };
-        let place = Place { series: open.series, slice_set: open.slice_set };
+        let scored = Scored {
+            predicted: tables.judged(open.predicted),
+            score: open.score,
+            scores: &open.scores,
+            latency_ms,
+        };
+        let place = Place {
+            series: open.series,
+            slice_set: open.slice_set,
+        };
         let members = tables.slices.members(open.slice_set);
-        let too_old = windows.change(place, members, open.time, Some(now), |pane, _| pane.tally.predict(&tables.task, &scored));
+        let too_old = windows.change(place, members, open.time, Some(now), |pane, _| {
+            pane.tally.predict(&tables.task, &scored)
+        });
         self.totals.too_old += u64::from(too_old > 0);
     }
 
@@ -162,7 +214,9 @@ impl Engine {
     }
 
     fn count_correction(&mut self, ticket: Ticket, old: Truth, new: Truth) {
-        self.change_windows(ticket, |pane, task, scored, judge| pane.correct(task, scored, judge(old), judge(new)));
+        self.change_windows(ticket, |pane, task, scored, judge| {
+            pane.correct(task, scored, judge(old), judge(new))
+        });
     }
 
     fn count_dispute(&mut self, ticket: Ticket) {
@@ -170,8 +224,14 @@ impl Engine {
     }
 
     fn count_beaten(&mut self, ticket: Ticket, actual: Outcome) {
-        let truth = Truth { actual, time: None, shared: true };
-        self.change_windows(ticket, |pane, _, scored, judge| pane.tally.list(scored, judge(truth).judgement.actual));
+        let truth = Truth {
+            actual,
+            time: None,
+            shared: true,
+        };
+        self.change_windows(ticket, |pane, _, scored, judge| {
+            pane.tally.list(scored, judge(truth).judgement.actual)
+        });
     }
 
     /// Changes the panes of a prediction that is here already; `judge` says what a label means to the one at hand.
@@ -180,28 +240,62 @@ impl Engine {
         ticket: Ticket,
         mut change: impl FnMut(&mut Pane, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judged),
     ) {
-        let super::State { join, tables, windows, .. } = &mut self.state;
-        let Some(open) = join.opens.get(ticket) else { return };
-        let scored = Scored { predicted: tables.judged(open.predicted), score: open.score, scores: &open.scores, latency_ms: None };
-        let place = Place { series: open.series, slice_set: open.slice_set };
-        let too_old = windows.change(place, tables.slices.members(open.slice_set), open.time, None, |pane, key| {
-            let judge = |truth: Truth| Judged {
-                judgement: Judgement {
-                    actual: tables.judged(truth.actual),
-                    delay_ms: truth.time.map(|time| time.since(open.time)),
-                    late: truth.time.is_some_and(|time| key.length.is_late(key.start, time)),
-                },
-                overdue: truth.time.map_or(0, |time| key.length.overdue(key.start, time)),
-            };
-            change(pane, &tables.task, &scored, &judge);
-        });
+        let super::State {
+            join,
+            tables,
+            windows,
+            ..
+        } = &mut self.state;
+        let Some(open) = join.opens.get(ticket) else {
+            return;
+        };
+        let scored = Scored {
+            predicted: tables.judged(open.predicted),
+            score: open.score,
+            scores: &open.scores,
+            latency_ms: None,
+        };
+        let place = Place {
+            series: open.series,
+            slice_set: open.slice_set,
+        };
+        let too_old = windows.change(
+            place,
+            tables.slices.members(open.slice_set),
+            open.time,
+            None,
+            |pane, key| {
+                let judge = |truth: Truth| Judged {
+                    judgement: Judgement {
+                        actual: tables.judged(truth.actual),
+                        delay_ms: truth.time.map(|time| time.since(open.time)),
+                        late: truth
+                            .time
+                            .is_some_and(|time| key.length.is_late(key.start, time)),
+                    },
+                    overdue: truth
+                        .time
+                        .map_or(0, |time| key.length.overdue(key.start, time)),
+                };
+                change(pane, &tables.task, &scored, &judge);
+            },
+        );
         self.totals.too_old += u64::from(too_old > 0);
     }
 
     /// The prediction's document up to its label part.
-    fn render(&mut self, prediction: &Prediction<'_>, record: &Record<'_, '_>, now: Timestamp) -> HeldPrediction {
+    fn render(
+        &mut self,
+        prediction: &Prediction<'_>,
+        record: &Record<'_, '_>,
+        now: Timestamp,
+    ) -> HeldPrediction {
         let compiled = &mut self.compiled;
-        let host = self.state.history.attached_at(prediction.time, self.settings.host_tolerance_ms).unwrap_or_default();
+        let host = self
+            .state
+            .history
+            .attached_at(prediction.time, self.settings.host_tolerance_ms)
+            .unwrap_or_default();
         let document = PredictionDocument {
             prediction,
             slice_names: &compiled.slice_names,
@@ -211,12 +305,22 @@ impl Engine {
         };
         let mut head = Vec::with_capacity(1_024);
         document.write_head(&compiled.letterhead, now, &mut head);
-        HeldPrediction { index: compiled.indices.name(Dataset::Prediction, prediction.time), head }
+        HeldPrediction {
+            index: compiled.indices.name(Dataset::Prediction, prediction.time),
+            head,
+        }
     }
 
     /// Ships a prediction that has no label yet: stored unless it is there.
-    pub(super) fn ship_pending(&mut self, ticket: Ticket, held: HeldPrediction, out: &mut Documents) {
-        let Some((id, key)) = self.name_of(ticket) else { return };
+    pub(super) fn ship_pending(
+        &mut self,
+        ticket: Ticket,
+        held: HeldPrediction,
+        out: &mut Documents,
+    ) {
+        let Some((id, key)) = self.name_of(ticket) else {
+            return;
+        };
         out.add(Action::Create, &held.index, &id, key, |bytes| {
             bytes.extend_from_slice(&held.head);
             bytes.push(b',');
@@ -226,10 +330,18 @@ impl Engine {
     }
 
     /// Ships a prediction's label part; with the whole document beside it where that is still at hand.
-    fn ship_joined(&mut self, ticket: Ticket, actual: &Value<'_>, held: Option<HeldPrediction>, out: &mut Documents) {
-        let (Some((id, key)), Some(part), Some(time)) =
-            (self.name_of(ticket), self.label_part(ticket, actual), self.state.join.opens.get(ticket).map(|open| open.time))
-        else {
+    fn ship_joined(
+        &mut self,
+        ticket: Ticket,
+        actual: &Value<'_>,
+        held: Option<HeldPrediction>,
+        out: &mut Documents,
+    ) {
+        let (Some((id, key)), Some(part), Some(time)) = (
+            self.name_of(ticket),
+            self.label_part(ticket, actual),
+            self.state.join.opens.get(ticket).map(|open| open.time),
+        ) else {
             return;
         };
         let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
@@ -251,7 +363,12 @@ impl Engine {
     }
 
     /// Ships what is held and due by `until`.
-    pub(super) fn ship_held_until(&mut self, until: Timestamp, _now: Timestamp, out: &mut Documents) {
+    pub(super) fn ship_held_until(
+        &mut self,
+        until: Timestamp,
+        _now: Timestamp,
+        out: &mut Documents,
+    ) {
         while let Some((ticket, held)) = self.state.held.pop(until, usize::MAX) {
             self.ship_pending(ticket, held, out);
         }
@@ -259,7 +376,8 @@ impl Engine {
 
     /// Ships the oldest of what is held, while that is more than may be.
     pub(super) fn ship_over_bound(&mut self, now: Timestamp, out: &mut Documents) {
-        while let Some((ticket, held)) = self.state.held.pop(now, self.settings.join.hold_bytes_max) {
+        while let Some((ticket, held)) = self.state.held.pop(now, self.settings.join.hold_bytes_max)
+        {
             self.ship_pending(ticket, held, out);
         }
     }
@@ -277,8 +395,16 @@ impl Engine {
             }
         }
         let horizon_ended = now.plus(-self.settings.join.label_horizon_ms);
-        while self.state.join.opens.oldest().is_some_and(|arrived| arrived <= horizon_ended) {
-            let Some(open) = self.state.join.opens.pop() else { break };
+        while self
+            .state
+            .join
+            .opens
+            .oldest()
+            .is_some_and(|arrived| arrived <= horizon_ended)
+        {
+            let Some(open) = self.state.join.opens.pop() else {
+                break;
+            };
             if open.truth.is_none() {
                 self.totals.expired += 1;
                 if self.settings.join.mark_expired {
@@ -317,16 +443,46 @@ impl Engine {
         }
     }
 
-    fn ship_orphan(&mut self, address: Address, early: &Early, joined: bool, now: Timestamp, out: &mut Documents) {
+    fn ship_orphan(
+        &mut self,
+        address: Address,
+        early: &Early,
+        joined: bool,
+        now: Timestamp,
+        out: &mut Documents,
+    ) {
         let version = self.state.tables.next_version(now);
         let actual = self.state.tables.value(early.truth.actual);
-        let model = address.model.map(|model| self.state.tables.models.text(model));
+        let model = address
+            .model
+            .map(|model| self.state.tables.models.text(model));
         let (time, arrived) = (early.truth.time, early.arrived);
-        let document = OrphanDocument { id: &early.id, model, actual, time, arrived, joined };
-        let index = self.compiled.indices.name(Dataset::Label, document.event_time());
-        let id = crate::flow::document::window_id(&[&self.settings.pipeline, "label", model.unwrap_or_default(), &early.id]);
+        let document = OrphanDocument {
+            id: &early.id,
+            model,
+            actual,
+            time,
+            arrived,
+            joined,
+        };
+        let index = self
+            .compiled
+            .indices
+            .name(Dataset::Label, document.event_time());
+        let id = crate::flow::document::window_id(&[
+            &self.settings.pipeline,
+            "label",
+            model.unwrap_or_default(),
+            &early.id,
+        ]);
         let letterhead = &self.compiled.letterhead;
-        out.add(Action::Index { version }, &index, &id, super::key_of_id(&id), |bytes| document.write(letterhead, now, bytes));
+        out.add(
+            Action::Index { version },
+            &index,
+            &id,
+            super::key_of_id(&id),
+            |bytes| document.write(letterhead, now, bytes),
+        );
     }
 
     fn label_part<'v>(&self, ticket: Ticket, actual: &'v Value<'v>) -> Option<LabelPart<'v>> {
@@ -334,8 +490,12 @@ impl Engine {
         let truth = open.truth?;
         let tables = &self.state.tables;
         let (correct, error) = match (tables.judged(open.predicted), tables.judged(truth.actual)) {
-            (Outcome::Class(predicted), Outcome::Class(actual)) => (Some(predicted == actual), None),
-            (Outcome::Number(predicted), Outcome::Number(actual)) => (None, Some(predicted - actual)),
+            (Outcome::Class(predicted), Outcome::Class(actual)) => {
+                (Some(predicted == actual), None)
+            }
+            (Outcome::Number(predicted), Outcome::Number(actual)) => {
+                (None, Some(predicted - actual))
+            }
             _ => (None, None),
         };
         let actual = match actual {
@@ -343,7 +503,14 @@ impl Engine {
             Value::Number(number) => Value::Number(*number),
         };
         let delay_ms = truth.time.map(|time| time.since(open.time));
-        Some(LabelPart::Joined { actual, time: truth.time, delay_ms, revision: open.revision, correct, error })
+        Some(LabelPart::Joined {
+            actual,
+            time: truth.time,
+            delay_ms,
+            revision: open.revision,
+            correct,
+            error,
+        })
     }
 
     fn name_of(&self, ticket: Ticket) -> Option<(String, u64)> {

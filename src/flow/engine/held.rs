@@ -31,15 +31,26 @@ pub(super) struct HeldPrediction {
 
 impl Held {
     /// Adds the newest prediction; `None` leaves an empty place for one that shipped at once.
-    pub(super) fn push(&mut self, ticket: Ticket, due: Timestamp, prediction: Option<HeldPrediction>) {
+    pub(super) fn push(
+        &mut self,
+        ticket: Ticket,
+        due: Timestamp,
+        prediction: Option<HeldPrediction>,
+    ) {
         if self.places.is_empty() {
             if prediction.is_none() {
                 return;
             }
             self.first = ticket;
         }
-        debug_assert_eq!(ticket, self.first + self.places.len() as u64, "every prediction passes through here");
-        self.bytes += prediction.as_ref().map_or(0, |prediction| prediction.head.len());
+        debug_assert_eq!(
+            ticket,
+            self.first + self.places.len() as u64,
+            "every prediction passes through here"
+        );
+        self.bytes += prediction
+            .as_ref()
+            .map_or(0, |prediction| prediction.head.len());
         self.places.push_back(prediction);
         self.due.push_back(due);
     }
@@ -53,7 +64,11 @@ impl Held {
     }
 
     /// Takes out the oldest, if it is due by `until` or more than `bytes_max` are held.
-    pub(super) fn pop(&mut self, until: Timestamp, bytes_max: usize) -> Option<(Ticket, HeldPrediction)> {
+    pub(super) fn pop(
+        &mut self,
+        until: Timestamp,
+        bytes_max: usize,
+    ) -> Option<(Ticket, HeldPrediction)> {
         while let Some(due) = self.due.front() {
             let empty = matches!(self.places.front(), Some(None));
             if *due > until && self.bytes <= bytes_max && !empty {
@@ -86,7 +101,10 @@ mod tests {
     use super::*;
 
     fn prediction(length: usize) -> Option<HeldPrediction> {
-        Some(HeldPrediction { index: "i".into(), head: vec![b'x'; length] })
+        Some(HeldPrediction {
+            index: "i".into(),
+            head: vec![b'x'; length],
+        })
     }
 
     #[test]
@@ -95,9 +113,15 @@ mod tests {
         for ticket in 7..10 {
             held.push(ticket, Timestamp(ticket as i64), prediction(10));
         }
-        assert_eq!(held.pop(Timestamp(7), 100).map(|(ticket, _)| ticket), Some(7));
+        assert_eq!(
+            held.pop(Timestamp(7), 100).map(|(ticket, _)| ticket),
+            Some(7)
+        );
         assert_eq!(held.pop(Timestamp(7), 100), None);
-        assert_eq!(held.pop(Timestamp(7), 15).map(|(ticket, _)| ticket), Some(8));
+        assert_eq!(
+            held.pop(Timestamp(7), 15).map(|(ticket, _)| ticket),
+            Some(8)
+        );
         assert!(held.take(9).is_some());
         assert_eq!((held.take(9), held.bytes), (None, 0));
         assert_eq!(held.pop(Timestamp(i64::MAX), 0), None);

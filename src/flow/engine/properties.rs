@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::tests::{Index, NINE, batch, settings};
 use super::*;
-use crate::flow::windows::Length;
 use crate::flow::join::shelf::Shelf;
+use crate::flow::windows::Length;
 
 const HOUR: i64 = 3_600_000;
 const CLASSES: [&str; 3] = ["fraud", "legit", "chargeback"];
@@ -20,13 +20,19 @@ const DEVICES: [&str; 2] = ["pc", "tv,4k"];
 #[derive(Clone, Debug)]
 enum Step {
     Predict(Predict),
-    Label { id: u8, class: usize, minute: Option<i64> },
+    Label {
+        id: u8,
+        class: usize,
+        minute: Option<i64>,
+    },
     Wait(i64),
     Restart,
     /// A checkpoint is made, and is on its way.
     Checkpoint,
     /// It is saved; the engine hears of it, or not yet.
-    Save { heard: bool },
+    Save {
+        heard: bool,
+    },
     /// The process is killed, and what was read since the last saved checkpoint is read again.
     Crash,
 }
@@ -58,9 +64,18 @@ fn step() -> impl Strategy<Value = Step> {
 /// Tumbling, hopping, cumulative; two slices and their cross.
 fn story_settings() -> Settings {
     let mut settings = settings();
-    settings.windows = vec![Length::Fixed(HOUR), Length::Hopping { length: 2 * HOUR, every: HOUR }, Length::Cumulative];
+    settings.windows = vec![
+        Length::Fixed(HOUR),
+        Length::Hopping {
+            length: 2 * HOUR,
+            every: HOUR,
+        },
+        Length::Cumulative,
+    ];
     let prediction = settings.mapping.prediction.as_mut().unwrap();
-    prediction.slices.push(("device".into(), "segment.device".into()));
+    prediction
+        .slices
+        .push(("device".into(), "segment.device".into()));
     settings.slice_crosses = vec![vec!["country".into(), "device".into()]];
     settings
 }
@@ -75,16 +90,32 @@ impl Predict {
     /// The windows and slices it belongs to, with the hour each window ends.
     fn places(&self) -> Vec<(Place, i64)> {
         let Self { hour, .. } = *self;
-        let mut slices = vec!["_all".to_owned(), format!("country={}", COUNTRIES[self.country])];
+        let mut slices = vec![
+            "_all".to_owned(),
+            format!("country={}", COUNTRIES[self.country]),
+        ];
         if let Some(device) = self.device {
             slices.push(format!("device={}", DEVICES[device]));
-            slices.push(format!("country,device={},{}", COUNTRIES[self.country], DEVICES[device].replace(',', "\\,")));
+            slices.push(format!(
+                "country,device={},{}",
+                COUNTRIES[self.country],
+                DEVICES[device].replace(',', "\\,")
+            ));
         }
-        let windows = [("1h", hour, hour + 1), ("2h/1h", hour - 1, hour + 1), ("2h/1h", hour, hour + 2), ("cumulative", 0, i64::MAX / HOUR)];
+        let windows = [
+            ("1h", hour, hour + 1),
+            ("2h/1h", hour - 1, hour + 1),
+            ("2h/1h", hour, hour + 2),
+            ("cumulative", 0, i64::MAX / HOUR),
+        ];
         let place = |slice: &String| {
             let slice = slice.clone();
             windows.map(move |(length, start, end)| {
-                let start = if length == "cumulative" { String::new() } else { format!("2026-11-24T{:02}:00:00.000Z", 9 + start) };
+                let start = if length == "cumulative" {
+                    String::new()
+                } else {
+                    format!("2026-11-24T{:02}:00:00.000Z", 9 + start)
+                };
                 ((length, start, slice.clone()), end)
             })
         };
@@ -101,7 +132,11 @@ struct Facts {
 }
 
 fn facts(steps: &[Step]) -> Facts {
-    let mut facts = Facts { firsts: BTreeMap::new(), duplicates: Vec::new(), truths: BTreeMap::new() };
+    let mut facts = Facts {
+        firsts: BTreeMap::new(),
+        duplicates: Vec::new(),
+        truths: BTreeMap::new(),
+    };
     let mut labels: BTreeMap<u8, Vec<(Option<i64>, usize)>> = BTreeMap::new();
     for step in steps {
         match *step {
@@ -111,14 +146,30 @@ fn facts(steps: &[Step]) -> Facts {
                     facts.firsts.insert((predict.id, predict.version), predict);
                 }
             },
-            Step::Label { id, class, minute } => labels.entry(id).or_default().push((minute, class)),
+            Step::Label { id, class, minute } => {
+                labels.entry(id).or_default().push((minute, class))
+            }
             Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => {}
         }
     }
     for (id, labels) in labels {
         // `max_by_key` takes the last of equal times; a label without a time comes before every other.
-        let Some((minute, class)) = labels.iter().max_by_key(|(minute, _)| *minute).copied() else { continue };
-        facts.truths.insert(id, (minute, class, labels.iter().map(|(_, class)| class).collect::<BTreeSet<_>>().len() > 1));
+        let Some((minute, class)) = labels.iter().max_by_key(|(minute, _)| *minute).copied() else {
+            continue;
+        };
+        facts.truths.insert(
+            id,
+            (
+                minute,
+                class,
+                labels
+                    .iter()
+                    .map(|(_, class)| class)
+                    .collect::<BTreeSet<_>>()
+                    .len()
+                    > 1,
+            ),
+        );
     }
     facts
 }
@@ -126,7 +177,11 @@ fn facts(steps: &[Step]) -> Facts {
 fn recount(facts: &Facts) -> BTreeMap<(u8, Place), Counts> {
     let mut windows: BTreeMap<(u8, Place), Counts> = BTreeMap::new();
     let mut count = |version: u8, place: &Place, name: &'static str| {
-        *windows.entry((version, place.clone())).or_default().entry(name).or_default() += 1;
+        *windows
+            .entry((version, place.clone()))
+            .or_default()
+            .entry(name)
+            .or_default() += 1;
     };
     for duplicate in &facts.duplicates {
         for (place, _) in duplicate.places() {
@@ -136,7 +191,9 @@ fn recount(facts: &Facts) -> BTreeMap<(u8, Place), Counts> {
     for (&(id, version), first) in &facts.firsts {
         for (place, end) in first.places() {
             count(version, &place, "predictions");
-            let Some(&(minute, actual, disputed)) = facts.truths.get(&id) else { continue };
+            let Some(&(minute, actual, disputed)) = facts.truths.get(&id) else {
+                continue;
+            };
             count(version, &place, "labelled");
             let quadrant = match (first.class == 0, actual == 0) {
                 (true, true) => "tp",
@@ -157,7 +214,11 @@ fn recount(facts: &Facts) -> BTreeMap<(u8, Place), Counts> {
 }
 
 fn version_of(name: &serde_json::Value) -> u8 {
-    name.as_str().unwrap().trim_start_matches('v').parse().unwrap()
+    name.as_str()
+        .unwrap()
+        .trim_start_matches('v')
+        .parse()
+        .unwrap()
 }
 
 fn place_of(document: &serde_json::Value) -> Place {
@@ -170,20 +231,47 @@ fn place_of(document: &serde_json::Value) -> Place {
             "2h/1h"
         }
     };
-    let start = if length == "cumulative" { "" } else { window["start"].as_str().unwrap() };
+    let start = if length == "cumulative" {
+        ""
+    } else {
+        window["start"].as_str().unwrap()
+    };
     let slice = &document["slice"];
     let name = slice["name"].as_str().unwrap();
-    (length, start.to_owned(), slice.get("value").map_or(name.to_owned(), |value| format!("{name}={}", value.as_str().unwrap())))
+    (
+        length,
+        start.to_owned(),
+        slice.get("value").map_or(name.to_owned(), |value| {
+            format!("{name}={}", value.as_str().unwrap())
+        }),
+    )
 }
 
 /// The same counts as [`recount`], from the documents.
 fn published(index: &Index) -> BTreeMap<(u8, Place), Counts> {
     let mut windows = BTreeMap::new();
     for window in index.of("modelbeat.quality") {
-        let names = ["predictions", "labelled", "tp", "fp", "fn", "tn", "duplicates", "late_labels", "corrected_labels"];
-        let counts = names.map(|name| (name, window["counts"][name].as_u64().unwrap_or(0))).into_iter();
+        let names = [
+            "predictions",
+            "labelled",
+            "tp",
+            "fp",
+            "fn",
+            "tn",
+            "duplicates",
+            "late_labels",
+            "corrected_labels",
+        ];
+        let counts = names
+            .map(|name| (name, window["counts"][name].as_u64().unwrap_or(0)))
+            .into_iter();
         let key = (version_of(&window["model"]["version"]), place_of(window));
-        assert!(windows.insert(key, counts.filter(|(_, count)| *count > 0).collect()).is_none(), "one document a window");
+        assert!(
+            windows
+                .insert(key, counts.filter(|(_, count)| *count > 0).collect())
+                .is_none(),
+            "one document a window"
+        );
     }
     windows
 }
@@ -197,58 +285,121 @@ fn check_comparisons(index: &Index, facts: &Facts) {
         }
     }
     // Version names are in the order of the numbers.
-    let rank = |version: u8| (facts.firsts.values().filter(|first| first.version == version).map(|first| first.hour).min(), version);
+    let rank = |version: u8| {
+        (
+            facts
+                .firsts
+                .values()
+                .filter(|first| first.version == version)
+                .map(|first| first.hour)
+                .min(),
+            version,
+        )
+    };
     let mut due: BTreeSet<(Place, u8, u8)> = BTreeSet::new();
     for (place, versions) in &here {
         for baseline in versions {
-            let candidates = versions.iter().filter(|version| rank(**version) > rank(*baseline));
+            let candidates = versions
+                .iter()
+                .filter(|version| rank(**version) > rank(*baseline));
             due.extend(candidates.map(|candidate| (place.clone(), *baseline, *candidate)));
         }
     }
     let mut seen = BTreeSet::new();
     for document in index.of("modelbeat.comparison") {
         let (place, comparison) = (place_of(document), &document["comparison"]);
-        let [baseline, candidate] = ["baseline", "candidate"].map(|side| version_of(&comparison[side]));
+        let [baseline, candidate] =
+            ["baseline", "candidate"].map(|side| version_of(&comparison[side]));
         assert!(rank(baseline) < rank(candidate), "{document}");
         assert_eq!(version_of(&document["model"]["version"]), candidate);
         let of = |version: u8| {
-            let inside = facts.firsts.values().filter(move |first| first.version == version);
-            let inside = inside.filter(|first| first.places().iter().any(|(other, _)| *other == place));
-            let judged = inside.filter_map(|first| Some((first.id, (first.class == 0) == (facts.truths.get(&first.id)?.1 == 0))));
+            let inside = facts
+                .firsts
+                .values()
+                .filter(move |first| first.version == version);
+            let inside =
+                inside.filter(|first| first.places().iter().any(|(other, _)| *other == place));
+            let judged = inside.filter_map(|first| {
+                Some((
+                    first.id,
+                    (first.class == 0) == (facts.truths.get(&first.id)?.1 == 0),
+                ))
+            });
             judged.collect::<BTreeMap<u8, bool>>()
         };
         let (ours, theirs) = (of(baseline), of(candidate));
-        let both: Vec<_> = ours.iter().filter_map(|(id, right)| Some((*right, *theirs.get(id)?))).collect();
+        let both: Vec<_> = ours
+            .iter()
+            .filter_map(|(id, right)| Some((*right, *theirs.get(id)?)))
+            .collect();
         assert_eq!(comparison["pairs"], both.len(), "{document}");
-        for (name, disagree) in [("baseline_only", (true, false)), ("candidate_only", (false, true))] {
+        for (name, disagree) in [
+            ("baseline_only", (true, false)),
+            ("candidate_only", (false, true)),
+        ] {
             let count = both.iter().filter(|pair| **pair == disagree).count();
-            assert_eq!(comparison["mcnemar"][name].as_u64(), (!both.is_empty()).then_some(count as u64), "{document}");
+            assert_eq!(
+                comparison["mcnemar"][name].as_u64(),
+                (!both.is_empty()).then_some(count as u64),
+                "{document}"
+            );
         }
         if !ours.is_empty() && !theirs.is_empty() {
-            assert_eq!((&comparison["accuracy"]["baseline_count"], &comparison["accuracy"]["candidate_count"]), (&ours.len().into(), &theirs.len().into()));
+            assert_eq!(
+                (
+                    &comparison["accuracy"]["baseline_count"],
+                    &comparison["accuracy"]["candidate_count"]
+                ),
+                (&ours.len().into(), &theirs.len().into())
+            );
         }
-        assert!(seen.insert((place, baseline, candidate)), "one document a pair");
+        assert!(
+            seen.insert((place, baseline, candidate)),
+            "one document a pair"
+        );
     }
     assert_eq!(due, seen);
 }
 
 /// A cumulative window spans the predictions it counts.
 fn check_spans(index: &Index, facts: &Facts) {
-    for window in index.of("modelbeat.quality").into_iter().filter(|window| window["window"]["length"] == "cumulative") {
+    for window in index
+        .of("modelbeat.quality")
+        .into_iter()
+        .filter(|window| window["window"]["length"] == "cumulative")
+    {
         let (version, place) = (version_of(&window["model"]["version"]), place_of(window));
-        let inside = facts.firsts.values().filter(|first| first.version == version && first.places().iter().any(|(other, _)| *other == place));
+        let inside = facts.firsts.values().filter(|first| {
+            first.version == version && first.places().iter().any(|(other, _)| *other == place)
+        });
         let hours: BTreeSet<i64> = inside.map(|first| first.hour).collect();
         let (first, last) = (hours.first().unwrap(), hours.last().unwrap());
-        assert_eq!(window["window"]["start"], format!("2026-11-24T{:02}:00:00.000Z", 9 + first));
-        assert_eq!(window["window"]["end"], format!("2026-11-24T{:02}:00:00.001Z", 9 + last));
-        assert_eq!(window["@timestamp"], format!("2026-11-24T{:02}:00:00.000Z", 9 + last));
+        assert_eq!(
+            window["window"]["start"],
+            format!("2026-11-24T{:02}:00:00.000Z", 9 + first)
+        );
+        assert_eq!(
+            window["window"]["end"],
+            format!("2026-11-24T{:02}:00:00.001Z", 9 + last)
+        );
+        assert_eq!(
+            window["@timestamp"],
+            format!("2026-11-24T{:02}:00:00.000Z", 9 + last)
+        );
         assert_eq!(window["window"]["final"], false);
     }
 }
 
 fn line(step: &Step) -> Option<String> {
     match step {
-        Step::Predict(Predict { id, version, class, hour, country, device }) => {
+        Step::Predict(Predict {
+            id,
+            version,
+            class,
+            hour,
+            country,
+            device,
+        }) => {
             let device = device.map_or("null".into(), |device| format!("{:?}", DEVICES[device]));
             Some(format!(
                 r#"{{"event":"prediction","id":"p-{id}","ts":{},"version":"v{version}","predicted":"{}","segment":{{"country":"{}","device":{device}}}}}"#,
@@ -259,7 +410,10 @@ fn line(step: &Step) -> Option<String> {
         }
         Step::Label { id, class, minute } => {
             let time = minute.map_or("null".into(), |minute| (NINE + minute * 60_000).to_string());
-            Some(format!(r#"{{"event":"label","id":"p-{id}","ts":{time},"label":"{}"}}"#, CLASSES[*class]))
+            Some(format!(
+                r#"{{"event":"label","id":"p-{id}","ts":{time},"label":"{}"}}"#,
+                CLASSES[*class]
+            ))
         }
         Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => None,
     }
@@ -282,13 +436,22 @@ impl Machine {
         let shelf = Shelf::default();
         let mut engine = Engine::new(settings.clone()).unwrap();
         engine.spill_to(Box::new(shelf.clone()));
-        Self { settings, engine, shelf, index: Index::default(), now: NINE + 6 * HOUR, under_way: None, saved: None }
+        Self {
+            settings,
+            engine,
+            shelf,
+            index: Index::default(),
+            now: NINE + 6 * HOUR,
+            under_way: None,
+            saved: None,
+        }
     }
 
     fn push(&mut self, step: &Step) {
         let mut out = Documents::default();
         if let Some(line) = line(step) {
-            self.engine.push(&batch(&[line]), Timestamp(self.now), &mut out);
+            self.engine
+                .push(&batch(&[line]), Timestamp(self.now), &mut out);
         }
         self.engine.advance(Timestamp(self.now), &mut out);
         assert_eq!(out.dead_letters, []);
@@ -312,7 +475,10 @@ impl Machine {
         // Versions go on from the clock, and starting takes a moment.
         self.now += 1_000;
         let (engine, known) = match &self.saved {
-            Some((checkpoint, known)) => (Engine::resume(self.settings.clone(), checkpoint).unwrap(), *known),
+            Some((checkpoint, known)) => (
+                Engine::resume(self.settings.clone(), checkpoint).unwrap(),
+                *known,
+            ),
             None => (Engine::new(self.settings.clone()).unwrap(), 0),
         };
         self.engine = engine;

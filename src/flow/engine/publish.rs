@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::document::{Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity};
+use crate::flow::document::{
+    Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity,
+};
 use crate::flow::engine::state::Tables;
 use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Engine, Index, Settings, key_of_id};
@@ -25,8 +27,14 @@ pub(super) struct HostWindows(BTreeMap<(Timestamp, Length), Aggregate>);
 impl HostWindows {
     /// Counts a snapshot into the panes of its time.
     pub(super) fn add(&mut self, lengths: &[Length], snapshot: &HostSnapshot) {
-        for length in lengths.iter().filter(|length| **length != Length::Cumulative) {
-            self.0.entry((length.start(snapshot.time), *length)).or_default().add(snapshot);
+        for length in lengths
+            .iter()
+            .filter(|length| **length != Length::Cumulative)
+        {
+            self.0
+                .entry((length.start(snapshot.time), *length))
+                .or_default()
+                .add(snapshot);
         }
         while self.0.len() > HOST_PANES_MAX {
             self.0.pop_first();
@@ -35,7 +43,10 @@ impl HostWindows {
 
     fn of(&self, length: Length, start: Timestamp) -> Aggregate {
         let mut sum = Aggregate::default();
-        for pane in length.panes_of(start).filter_map(|pane| self.0.get(&(pane, length))) {
+        for pane in length
+            .panes_of(start)
+            .filter_map(|pane| self.0.get(&(pane, length)))
+        {
             sum.merge(pane);
         }
         sum
@@ -54,25 +65,56 @@ impl Engine {
         if !self.settings.expires {
             return;
         }
-        let keys = self.state.windows.settled(now, self.settings.join.label_horizon_ms);
+        let keys = self
+            .state
+            .windows
+            .settled(now, self.settings.join.label_horizon_ms);
         self.publish_windows(&keys, true, now, out);
         if self.state.windows.close(&keys) {
             self.state.versions.close(&self.state.windows);
         }
     }
 
-    fn publish_windows(&mut self, keys: &[WindowKey], last: bool, now: Timestamp, out: &mut Documents) {
+    fn publish_windows(
+        &mut self,
+        keys: &[WindowKey],
+        last: bool,
+        now: Timestamp,
+        out: &mut Documents,
+    ) {
         if keys.is_empty() {
             return;
         }
-        let super::State { tables, windows, hosts, versions, .. } = &mut self.state;
+        let super::State {
+            tables,
+            windows,
+            hosts,
+            versions,
+            ..
+        } = &mut self.state;
         let windows = &*windows;
-        let (settings, letterhead, indices) = (&self.settings, &self.compiled.letterhead, &mut self.compiled.indices);
-        let mut press = Press { settings, letterhead, indices, tables, windows, versions, now, last, out };
+        let (settings, letterhead, indices) = (
+            &self.settings,
+            &self.compiled.letterhead,
+            &mut self.compiled.indices,
+        );
+        let mut press = Press {
+            settings,
+            letterhead,
+            indices,
+            tables,
+            windows,
+            versions,
+            now,
+            last,
+            out,
+        };
         // A host's window is the same for all versions and slices.
         let mut of_host: BTreeMap<(Length, Timestamp), Aggregate> = BTreeMap::new();
         for key in keys {
-            of_host.entry((key.length, key.start)).or_insert_with(|| hosts.of(key.length, key.start));
+            of_host
+                .entry((key.length, key.start))
+                .or_insert_with(|| hosts.of(key.length, key.start));
         }
         for neighbours in keys.chunk_by(WindowKey::is_beside) {
             windows.fold(neighbours, Tally::merge, |key, tally, span| {
@@ -98,23 +140,53 @@ pub(super) struct Press<'e> {
 }
 
 impl Press<'_> {
-    fn window(&mut self, key: &WindowKey, tally: &Tally, span: Option<Span>, host: Option<&Aggregate>) {
+    fn window(
+        &mut self,
+        key: &WindowKey,
+        tally: &Tally,
+        span: Option<Span>,
+        host: Option<&Aggregate>,
+    ) {
         let version = self.tables.next_version(self.now);
         let tables = &*self.tables;
-        let summary = summarise(tally, &tables.task, &|class| tables.class_text(class), self.settings.min_support);
+        let summary = summarise(
+            tally,
+            &tables.task,
+            &|class| tables.class_text(class),
+            self.settings.min_support,
+        );
         let index = index_of(self.indices, key);
-        let Some(identity) = identity(self.settings, tables, key, span) else { return };
-        let Self { letterhead, now, last, ref mut out, .. } = *self;
+        let Some(identity) = identity(self.settings, tables, key, span) else {
+            return;
+        };
+        let Self {
+            letterhead,
+            now,
+            last,
+            ref mut out,
+            ..
+        } = *self;
         let revision = tally.revision();
         let mut add = |dataset: Dataset, part: &[&str], write: &dyn Fn(&mut Vec<u8>)| {
             let id = identity.id(part);
-            let document = WindowDocument { identity: &identity, dataset, revision, last };
-            out.add(Action::Index { version }, &index, &id, key_of_id(&id), |bytes| {
-                document.write_head(letterhead, now, bytes);
-                bytes.push(b',');
-                write(bytes);
-                bytes.push(b'}');
-            });
+            let document = WindowDocument {
+                identity: &identity,
+                dataset,
+                revision,
+                last,
+            };
+            out.add(
+                Action::Index { version },
+                &index,
+                &id,
+                key_of_id(&id),
+                |bytes| {
+                    document.write_head(letterhead, now, bytes);
+                    bytes.push(b',');
+                    write(bytes);
+                    bytes.push(b'}');
+                },
+            );
         };
         add(Dataset::Quality, &[], &|bytes| {
             identity.write_rate(summary.counts.predictions, bytes);
@@ -130,7 +202,12 @@ impl Press<'_> {
 
 /// What a window is called; `None` if it is cumulative and has only labels, of predictions from before the pipeline had
 /// cumulative windows.
-pub(super) fn identity<'e>(settings: &'e Settings, tables: &'e Tables, key: &WindowKey, span: Option<Span>) -> Option<WindowIdentity<'e>> {
+pub(super) fn identity<'e>(
+    settings: &'e Settings,
+    tables: &'e Tables,
+    key: &WindowKey,
+    span: Option<Span>,
+) -> Option<WindowIdentity<'e>> {
     let (model, version) = tables.series_text(key.series);
     let (slice_name, slice_value) = tables.slices.text(key.slice);
     let (from, until) = match (key.length, span) {
@@ -156,22 +233,36 @@ pub(super) fn identity<'e>(settings: &'e Settings, tables: &'e Tables, key: &Win
 pub(super) fn index_of(indices: &mut Indices, key: &WindowKey) -> Index {
     match key.length {
         Length::Cumulative => indices.cumulative(),
-        Length::Fixed(_) | Length::Month | Length::Hopping { .. } => indices.name(Dataset::Quality, key.start),
+        Length::Fixed(_) | Length::Month | Length::Hopping { .. } => {
+            indices.name(Dataset::Quality, key.start)
+        }
     }
 }
 
 /// The flat companions: classes, confusion cells, and (of the whole only: 21 rows a window) the threshold sweep.
-fn add_companions(summary: &Summary, whole: bool, add: &mut impl FnMut(Dataset, &[&str], &dyn Fn(&mut Vec<u8>))) {
+fn add_companions(
+    summary: &Summary,
+    whole: bool,
+    add: &mut impl FnMut(Dataset, &[&str], &dyn Fn(&mut Vec<u8>)),
+) {
     for class in summary.classes() {
-        add(Dataset::QualityClass, &["class", &class.class], &|bytes| class.write_members(bytes));
+        add(Dataset::QualityClass, &["class", &class.class], &|bytes| {
+            class.write_members(bytes)
+        });
     }
     for cell in summary.cells() {
-        add(Dataset::Confusion, &["cell", &cell.actual, &cell.predicted], &|bytes| cell.write_members(bytes));
+        add(
+            Dataset::Confusion,
+            &["cell", &cell.actual, &cell.predicted],
+            &|bytes| cell.write_members(bytes),
+        );
     }
     if whole {
         for row in summary.thresholds() {
             let threshold = format!("{:.2}", row.threshold);
-            add(Dataset::Threshold, &["threshold", &threshold], &|bytes| row.write_members(bytes));
+            add(Dataset::Threshold, &["threshold", &threshold], &|bytes| {
+                row.write_members(bytes)
+            });
         }
     }
 }

@@ -94,7 +94,11 @@ impl Tables {
     pub(super) fn new(settings: &Settings, slice_names: &[String]) -> Self {
         let (mut classes, mut slices) = (Names::default(), Slices::default());
         let (task, negative) = intern_task(&settings.task, &mut classes);
-        let cuts = slices.cuts(slice_names, &settings.slice_crosses, settings.slice_values_max);
+        let cuts = slices.cuts(
+            slice_names,
+            &settings.slice_crosses,
+            settings.slice_values_max,
+        );
         Self {
             models: Names::default(),
             slices,
@@ -123,7 +127,8 @@ impl Tables {
 
     /// Writes down what follows from a new series' place among the others.
     fn introduce(&mut self, pipeline: &str, model: u32, version: &str) {
-        self.tags.push(Tag::of(pipeline, self.models.text(model), version));
+        self.tags
+            .push(Tag::of(pipeline, self.models.text(model), version));
         let order = self.per_model.entry(model).or_default();
         self.orders.push(*order);
         *order += 1;
@@ -138,21 +143,33 @@ impl Tables {
     pub(super) fn apart(&self, one: u32, other: u32) -> Option<u32> {
         let order = |series: u32| self.orders.get(series as usize).copied();
         let same = self.model_of(one) == self.model_of(other);
-        order(one).zip(order(other)).filter(|_| same).map(|(one, other)| one.abs_diff(other))
+        order(one)
+            .zip(order(other))
+            .filter(|_| same)
+            .map(|(one, other)| one.abs_diff(other))
     }
 
     pub(super) fn model_of(&self, series: u32) -> u32 {
-        self.series.get_index(series as usize).map_or(u32::MAX, |(model, _)| *model)
+        self.series
+            .get_index(series as usize)
+            .map_or(u32::MAX, |(model, _)| *model)
     }
 
     /// The versions of a model, as series, in the order of first sight.
     pub(super) fn series_of(&self, model: u32) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.series).filter(move |(_, (of, _))| *of == model).map(|(series, _)| series)
+        (0..)
+            .zip(&self.series)
+            .filter(move |(_, (of, _))| *of == model)
+            .map(|(series, _)| series)
     }
 
     /// Model and version of a series.
     pub(super) fn series_text(&self, series: u32) -> (&str, &str) {
-        let (model, version) = self.series.get_index(series as usize).copied().unwrap_or((u32::MAX, u32::MAX));
+        let (model, version) = self
+            .series
+            .get_index(series as usize)
+            .copied()
+            .unwrap_or((u32::MAX, u32::MAX));
         (self.models.text(model), self.versions.text(version))
     }
 
@@ -196,7 +213,11 @@ impl Tables {
     /// An outcome as the tallies count it: for a binary task, whatever is not positive is negative.
     pub(super) fn judged(&self, outcome: Outcome) -> Outcome {
         match (&self.task, self.negative, outcome) {
-            (TaskKind::Binary { positive }, Some(negative), Outcome::Class(class)) if class != *positive => Outcome::Class(negative),
+            (TaskKind::Binary { positive }, Some(negative), Outcome::Class(class))
+                if class != *positive =>
+            {
+                Outcome::Class(negative)
+            }
             _ => outcome,
         }
     }
@@ -210,7 +231,11 @@ impl Tables {
 
 /// The task with its classes as numbers, and for a binary one the number of what is not positive.
 fn intern_task(task: &Task, classes: &mut Names) -> (TaskKind, Option<u32>) {
-    let negative = if let Task::Binary { negative, .. } = task { Some(classes.intern(negative)) } else { None };
+    let negative = if let Task::Binary { negative, .. } = task {
+        Some(classes.intern(negative))
+    } else {
+        None
+    };
     (task.interned(|class| classes.intern(class)), negative)
 }
 
@@ -225,7 +250,18 @@ impl Engine {
         if let Some(fault) = self.fault() {
             return Err(CheckpointError::Store(fault.to_owned()));
         }
-        let State { heads, sources, tables, join, windows, held, history, hosts, versions, checkpoints } = &mut self.state;
+        let State {
+            heads,
+            sources,
+            tables,
+            join,
+            windows,
+            held,
+            history,
+            hosts,
+            versions,
+            checkpoints,
+        } = &mut self.state;
         *checkpoints += 1;
         let (opens, cold) = join.opens.cut(*checkpoints, held.first())?;
         let kept = Kept {
@@ -245,7 +281,11 @@ impl Engine {
             hosts: hosts.clone(),
             rivals: versions.clone(),
         };
-        Ok(Checkpoint { heads: heads.clone(), state: postcard::to_stdvec(&kept)?, cold })
+        Ok(Checkpoint {
+            heads: heads.clone(),
+            state: postcard::to_stdvec(&kept)?,
+            cold,
+        })
     }
 
     /// Checkpoint `number` is saved and its delta applied to the store: memory it needed until then is let go.
@@ -293,11 +333,18 @@ impl Engine {
         tables.series = kept.series.into_iter().collect();
         (tables.task, tables.negative) = intern_task(&engine.settings.task, &mut tables.classes);
         let settings = &engine.settings;
-        tables.cuts = tables.slices.cuts(&engine.compiled.slice_names, &settings.slice_crosses, settings.slice_values_max);
+        tables.cuts = tables.slices.cuts(
+            &engine.compiled.slice_names,
+            &settings.slice_crosses,
+            settings.slice_values_max,
+        );
         engine.state.heads = checkpoint.heads.clone();
         engine.state.sources = kept.sources;
         let opens = Opens::resume(engine.settings.join.state_bytes_max, &kept.opens)?;
-        engine.state.join = Join { opens, earlies: kept.earlies.into_iter().collect() };
+        engine.state.join = Join {
+            opens,
+            earlies: kept.earlies.into_iter().collect(),
+        };
         engine.state.held = kept.held;
         engine.state.checkpoints = checkpoint.cold.edges.number;
         engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);

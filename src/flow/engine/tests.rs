@@ -36,11 +36,25 @@ pub(super) fn settings() -> Settings {
     };
     Settings {
         pipeline: "fraud".into(),
-        agent: Agent { id: "agent-1".into(), name: "host-1".into() },
+        agent: Agent {
+            id: "agent-1".into(),
+            name: "host-1".into(),
+        },
         index_prefix: "modelbeat".into(),
-        inputs: vec![Input { format: decode::Format::Json, kind: None }],
-        mapping: mapping::Settings { prediction: Some(prediction), label: Some(label), timezone: None },
-        task: Task::Binary { positive: "fraud".into(), negative: "legit".into(), threshold: 0.5 },
+        inputs: vec![Input {
+            format: decode::Format::Json,
+            kind: None,
+        }],
+        mapping: mapping::Settings {
+            prediction: Some(prediction),
+            label: Some(label),
+            timezone: None,
+        },
+        task: Task::Binary {
+            positive: "fraud".into(),
+            negative: "legit".into(),
+            threshold: 0.5,
+        },
         windows: vec![Length::Fixed(3_600_000)],
         join: join::Settings::default(),
         slice_values_max: 200,
@@ -54,13 +68,20 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn batch(lines: &[String]) -> Batch {
-    let bytes = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let bytes = lines
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
     Batch {
         input: InputId(0),
         source: SourceKey("file-1".into()),
         origin: "predictions.jsonl".into(),
         kind: None,
-        head: Head { input: 0, offset: bytes.len() as u64, evidence: String::new() },
+        head: Head {
+            input: 0,
+            offset: bytes.len() as u64,
+            evidence: String::new(),
+        },
         bytes: bytes.into(),
         base: 0,
         faults: Vec::new(),
@@ -69,11 +90,16 @@ pub(super) fn batch(lines: &[String]) -> Batch {
 }
 
 fn prediction(id: u32, predicted: &str, country: &str) -> String {
-    format!(r#"{{"event":"prediction","id":"p-{id}","ts":{NINE},"version":"v7","predicted":"{predicted}","segment":{{"country":"{country}"}}}}"#)
+    format!(
+        r#"{{"event":"prediction","id":"p-{id}","ts":{NINE},"version":"v7","predicted":"{predicted}","segment":{{"country":"{country}"}}}}"#
+    )
 }
 
 fn label(id: u32, actual: &str, minutes: i64) -> String {
-    format!(r#"{{"event":"label","id":"p-{id}","ts":{},"label":"{actual}"}}"#, NINE + minutes * 60_000)
+    format!(
+        r#"{{"event":"label","id":"p-{id}","ts":{},"label":"{actual}"}}"#,
+        NINE + minutes * 60_000
+    )
 }
 
 /// What Elasticsearch would hold: the rules of create, external versions and update, in a map.
@@ -85,10 +111,20 @@ impl Index {
         for item in &documents.items {
             let lines = std::str::from_utf8(&documents.bytes[item.lines.clone()]).unwrap();
             let (action, source) = lines.split_at(item.action_length);
-            assert!(source.ends_with('\n') && source.matches('\n').count() == 1, "one line: {source}");
-            let (action, mut source): (Json, Json) = (serde_json::from_str(action).unwrap(), serde_json::from_str(source).unwrap());
+            assert!(
+                source.ends_with('\n') && source.matches('\n').count() == 1,
+                "one line: {source}"
+            );
+            let (action, mut source): (Json, Json) = (
+                serde_json::from_str(action).unwrap(),
+                serde_json::from_str(source).unwrap(),
+            );
             let (verb, meta) = action.as_object().unwrap().iter().next().unwrap();
-            let id = format!("{}/{}", meta["_index"].as_str().unwrap(), meta["_id"].as_str().unwrap());
+            let id = format!(
+                "{}/{}",
+                meta["_index"].as_str().unwrap(),
+                meta["_id"].as_str().unwrap()
+            );
             match verb.as_str() {
                 "create" => {
                     self.0.entry(id).or_insert((0, source));
@@ -111,11 +147,18 @@ impl Index {
     }
 
     pub(super) fn of(&self, dataset: &str) -> Vec<&Json> {
-        self.0.values().map(|(_, document)| document).filter(|document| document["event"]["dataset"] == dataset).collect()
+        self.0
+            .values()
+            .map(|(_, document)| document)
+            .filter(|document| document["event"]["dataset"] == dataset)
+            .collect()
     }
 
     fn window(&self, slice: &str) -> &Json {
-        self.of("modelbeat.quality").into_iter().find(|window| window["slice"]["name"] == slice).unwrap()
+        self.of("modelbeat.quality")
+            .into_iter()
+            .find(|window| window["slice"]["name"] == slice)
+            .unwrap()
     }
 }
 
@@ -141,53 +184,116 @@ fn run(engine: &mut Engine, index: &mut Index, lines: &[String], now: i64) {
 #[test]
 fn a_late_label_a_correction_and_an_orphan() {
     let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
-    let lines = [prediction(1, "fraud", "DE"), prediction(2, "legit", "DE"), prediction(1, "legit", "DE"), label(3, "fraud", 1)];
+    let lines = [
+        prediction(1, "fraud", "DE"),
+        prediction(2, "legit", "DE"),
+        prediction(1, "legit", "DE"),
+        label(3, "fraud", 1),
+    ];
     run(&mut engine, &mut index, &lines, NINE);
     assert!(index.of("modelbeat.prediction").is_empty(), "held back");
     run(&mut engine, &mut index, &[], NINE + 5_000);
-    assert_eq!(index.of("modelbeat.prediction")[0]["label"]["state"], "pending");
-    run(&mut engine, &mut index, &[label(1, "legit", 90), label(2, "legit", 5)], NINE + 5_400_000);
-    run(&mut engine, &mut index, &[label(1, "fraud", 95)], NINE + 5_700_000);
+    assert_eq!(
+        index.of("modelbeat.prediction")[0]["label"]["state"],
+        "pending"
+    );
+    run(
+        &mut engine,
+        &mut index,
+        &[label(1, "legit", 90), label(2, "legit", 5)],
+        NINE + 5_400_000,
+    );
+    run(
+        &mut engine,
+        &mut index,
+        &[label(1, "fraud", 95)],
+        NINE + 5_700_000,
+    );
     run(&mut engine, &mut index, &[], NINE + 5_800_000);
     let window = index.window("_all");
     insta::assert_json_snapshot!(window);
     let counts = &window["counts"];
     // By hand: ids 1 and 2; 1 was right after its correction, 2 was right at once; the second line of id 1 is a duplicate.
-    for (count, expected) in [("predictions", 2), ("labelled", 2), ("correct", 2), ("tp", 1), ("tn", 1), ("duplicates", 1), ("late_labels", 1), ("corrected_labels", 1)] {
+    for (count, expected) in [
+        ("predictions", 2),
+        ("labelled", 2),
+        ("correct", 2),
+        ("tp", 1),
+        ("tn", 1),
+        ("duplicates", 1),
+        ("late_labels", 1),
+        ("corrected_labels", 1),
+    ] {
         assert_eq!(counts[count], expected, "{count}");
     }
     assert_eq!(window["window"]["final"], false);
     assert_eq!(index.window("country")["slice"]["value"], "DE");
-    let joined = index.of("modelbeat.prediction").into_iter().find(|document| document["prediction"]["id"] == "p-1").unwrap();
+    let joined = index
+        .of("modelbeat.prediction")
+        .into_iter()
+        .find(|document| document["prediction"]["id"] == "p-1")
+        .unwrap();
     insta::assert_json_snapshot!(joined);
     assert_eq!(index.of("modelbeat.label")[0]["label"]["state"], "orphan");
-    run(&mut engine, &mut index, &[prediction(4, "fraud", "DE")], NINE + 31 * 86_400_000);
+    run(
+        &mut engine,
+        &mut index,
+        &[prediction(4, "fraud", "DE")],
+        NINE + 31 * 86_400_000,
+    );
     assert_eq!(engine.totals().inputs[0].events(), 8);
 }
 
 #[test]
 fn windows_become_final_after_the_horizon() {
     let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
-    run(&mut engine, &mut index, &[prediction(1, "fraud", "DE")], NINE);
+    run(
+        &mut engine,
+        &mut index,
+        &[prediction(1, "fraud", "DE")],
+        NINE,
+    );
     run(&mut engine, &mut index, &[], NINE + 10_000);
     let later = NINE + 31 * 86_400_000;
     let next_month = prediction(2, "fraud", "FR").replace(&NINE.to_string(), &later.to_string());
     run(&mut engine, &mut index, &[next_month], later);
     run(&mut engine, &mut index, &[], later + 10_000);
-    let finals: Vec<_> = index.of("modelbeat.quality").iter().map(|window| window["window"]["final"].clone()).collect();
-    assert_eq!(finals.iter().filter(|last| **last == true).count(), 2, "the whole and DE");
+    let finals: Vec<_> = index
+        .of("modelbeat.quality")
+        .iter()
+        .map(|window| window["window"]["final"].clone())
+        .collect();
+    assert_eq!(
+        finals.iter().filter(|last| **last == true).count(),
+        2,
+        "the whole and DE"
+    );
     assert_eq!(engine.totals().expired, 1);
 }
 
 /// Two orders of the same records, one of them with a stop and a start in the middle, end in the same index.
 #[test]
 fn order_and_restarts_do_not_show() {
-    let records = [prediction(1, "fraud", "DE"), prediction(2, "fraud", "FR"), prediction(3, "legit", "FR")];
-    let labels = [label(1, "legit", 3), label(1, "fraud", 4), label(2, "legit", 100), label(3, "legit", 5)];
+    let records = [
+        prediction(1, "fraud", "DE"),
+        prediction(2, "fraud", "FR"),
+        prediction(3, "legit", "FR"),
+    ];
+    let labels = [
+        label(1, "legit", 3),
+        label(1, "fraud", 4),
+        label(2, "legit", 100),
+        label(3, "legit", 5),
+    ];
     let mut forward = Index::default();
     let mut engine = Engine::new(settings()).unwrap();
     for line in records.iter().chain(&labels) {
-        run(&mut engine, &mut forward, std::slice::from_ref(line), NINE + 7_200_000);
+        run(
+            &mut engine,
+            &mut forward,
+            std::slice::from_ref(line),
+            NINE + 7_200_000,
+        );
         let checkpoint = engine.checkpoint().unwrap();
         engine = Engine::resume(settings(), &checkpoint).unwrap();
         assert_eq!(engine.checkpoint().unwrap().state, checkpoint.state);
@@ -197,7 +303,17 @@ fn order_and_restarts_do_not_show() {
     forward.store(&out);
     let mut backward = Index::default();
     let mut engine = Engine::new(settings()).unwrap();
-    run(&mut engine, &mut backward, &labels.iter().rev().chain(&records).cloned().collect::<Vec<_>>(), NINE + 7_200_000);
+    run(
+        &mut engine,
+        &mut backward,
+        &labels
+            .iter()
+            .rev()
+            .chain(&records)
+            .cloned()
+            .collect::<Vec<_>>(),
+        NINE + 7_200_000,
+    );
     let mut out = Documents::default();
     engine.finish(Timestamp(NINE + 7_200_001), &mut out);
     backward.store(&out);
@@ -205,7 +321,11 @@ fn order_and_restarts_do_not_show() {
         let mut documents = index.0.clone();
         for (version, document) in documents.values_mut() {
             *version = 0;
-            for (part, name) in [("event", "ingested"), ("window", "revision"), ("label", "revision")] {
+            for (part, name) in [
+                ("event", "ingested"),
+                ("window", "revision"),
+                ("label", "revision"),
+            ] {
                 if let Some(part) = document.get_mut(part).and_then(Json::as_object_mut) {
                     part.remove(name);
                 }
@@ -224,33 +344,61 @@ fn bad_records_are_dead_letters_with_their_place() {
         r#"{"event":"prediction","id":"p","predicted":"fraud"}"#.into(),
         prediction(1, "fraud", "DE").replace(&NINE.to_string(), "\"tomorrow\""),
         r#"{"event":"other"}"#.into(),
-        format!("[{},{}]", prediction(5, "fraud", "DE"), prediction(6, "fraud", "DE")),
+        format!(
+            "[{},{}]",
+            prediction(5, "fraud", "DE"),
+            prediction(6, "fraud", "DE")
+        ),
         prediction(7, "fraud", "DE").replace(&NINE.to_string(), &(NINE + 3_600_001).to_string()),
     ];
     let mut out = Documents::default();
     engine.push(&batch(&lines), Timestamp(NINE), &mut out);
-    let letters: Vec<_> = out.dead_letters.iter().map(|letter| format!("{} {}", letter.origin, letter.reason)).collect();
+    let letters: Vec<_> = out
+        .dead_letters
+        .iter()
+        .map(|letter| format!("{} {}", letter.origin, letter.reason))
+        .collect();
     insta::assert_json_snapshot!(letters);
     let totals = &engine.totals().inputs[0];
-    assert_eq!((totals.events(), totals.predictions, totals.dead_letters), (7, 2, 4));
+    assert_eq!(
+        (totals.events(), totals.predictions, totals.dead_letters),
+        (7, 2, 4)
+    );
     assert_eq!(totals.ignored, BTreeMap::from([(mapping::NO_MATCH, 1)]));
 }
 
 /// Two versions score the same ids; twenty of them are labelled.
 fn champion_and_challenger(engine: &mut Engine, index: &mut Index) {
-    let both = |id: u32, version: &str, predicted: &str| prediction(id, predicted, "DE").replace("\"v7\"", &format!("\"{version}\""));
+    let both = |id: u32, version: &str, predicted: &str| {
+        prediction(id, predicted, "DE").replace("\"v7\"", &format!("\"{version}\""))
+    };
     // Of 20 frauds v7 finds 12; v8 finds 17, among them 10 of the 12.
     let (finds, misses) = ("fraud", "legit");
     let lines: Vec<_> = (0..20)
         .flat_map(|id| {
             let old = if id < 12 { finds } else { misses };
             let new = if (2..19).contains(&id) { finds } else { misses };
-            [both(id, "v7", old), both(id, "v8", new), label(id, "fraud", 5)]
+            [
+                both(id, "v7", old),
+                both(id, "v8", new),
+                label(id, "fraud", 5),
+            ]
         })
         .collect();
     // The challenger's first prediction is of a moment later.
-    let later = |line: &String| if line.contains("v8") { line.replace(&NINE.to_string(), &(NINE + 1).to_string()) } else { line.clone() };
-    run(engine, index, &lines.iter().map(later).collect::<Vec<_>>(), NINE + 600_000);
+    let later = |line: &String| {
+        if line.contains("v8") {
+            line.replace(&NINE.to_string(), &(NINE + 1).to_string())
+        } else {
+            line.clone()
+        }
+    };
+    run(
+        engine,
+        index,
+        &lines.iter().map(later).collect::<Vec<_>>(),
+        NINE + 600_000,
+    );
     run(engine, index, &[], NINE + 610_000);
 }
 
@@ -263,8 +411,16 @@ fn versions_of_a_window_are_compared() {
     champion_and_challenger(&mut engine, &mut index);
     let comparisons = index.of("modelbeat.comparison");
     assert_eq!(comparisons.len(), 2, "the whole and DE");
-    let whole = comparisons.into_iter().find(|document| document["slice"]["name"] == "_all").unwrap();
-    let close = |found: &Json, expected: f64| assert!((found.as_f64().unwrap() - expected).abs() < 1e-9, "{found} {expected}");
+    let whole = comparisons
+        .into_iter()
+        .find(|document| document["slice"]["name"] == "_all")
+        .unwrap();
+    let close = |found: &Json, expected: f64| {
+        assert!(
+            (found.as_f64().unwrap() - expected).abs() < 1e-9,
+            "{found} {expected}"
+        )
+    };
     let recall = &whole["comparison"]["recall"];
     close(&recall["difference"], 0.25);
     close(&recall["low"], -0.027_681_780_730_302_863);
@@ -284,21 +440,52 @@ fn a_comparison_is_final_with_its_windows() {
     let next_month = prediction(99, "fraud", "DE").replace(&NINE.to_string(), &later.to_string());
     run(&mut engine, &mut index, &[next_month], later);
     run(&mut engine, &mut index, &[], later + 10_000);
-    let finals: Vec<_> = index.of("modelbeat.comparison").iter().map(|document| document["window"]["final"].clone()).collect();
+    let finals: Vec<_> = index
+        .of("modelbeat.comparison")
+        .iter()
+        .map(|document| document["window"]["final"].clone())
+        .collect();
     assert_eq!(finals, [true, true]);
-    assert_eq!(engine.state.versions.waiting(), 0, "nothing is left of windows that are gone");
+    assert_eq!(
+        engine.state.versions.waiting(),
+        0,
+        "nothing is left of windows that are gone"
+    );
 }
 
 /// A window added to the pipeline file over a restart, and a cross with it.
 #[test]
 fn windows_may_be_added_over_a_restart() {
     let (mut engine, mut index) = (Engine::new(settings()).unwrap(), Index::default());
-    run(&mut engine, &mut index, &[prediction(1, "fraud", "DE")], NINE);
+    run(
+        &mut engine,
+        &mut index,
+        &[prediction(1, "fraud", "DE")],
+        NINE,
+    );
     let mut more = settings();
-    more.windows.extend([Length::Cumulative, Length::Hopping { length: 7_200_000, every: 3_600_000 }]);
+    more.windows.extend([
+        Length::Cumulative,
+        Length::Hopping {
+            length: 7_200_000,
+            every: 3_600_000,
+        },
+    ]);
     engine = Engine::resume(more, &engine.checkpoint().unwrap()).unwrap();
-    run(&mut engine, &mut index, &[label(1, "fraud", 1), prediction(2, "legit", "FR")], NINE + 1_000);
+    run(
+        &mut engine,
+        &mut index,
+        &[label(1, "fraud", 1), prediction(2, "legit", "FR")],
+        NINE + 1_000,
+    );
     run(&mut engine, &mut index, &[], NINE + 20_000);
-    let lengths: std::collections::BTreeSet<_> = index.of("modelbeat.quality").iter().map(|window| window["window"]["length"].to_string()).collect();
-    assert_eq!(lengths.into_iter().collect::<Vec<_>>(), ["\"1h\"", "\"2h\"", "\"cumulative\""]);
+    let lengths: std::collections::BTreeSet<_> = index
+        .of("modelbeat.quality")
+        .iter()
+        .map(|window| window["window"]["length"].to_string())
+        .collect();
+    assert_eq!(
+        lengths.into_iter().collect::<Vec<_>>(),
+        ["\"1h\"", "\"2h\"", "\"cumulative\""]
+    );
 }

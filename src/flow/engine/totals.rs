@@ -39,12 +39,17 @@ pub struct InputTotals {
 
 impl Totals {
     pub(super) fn new(inputs: usize) -> Self {
-        Self { inputs: vec![InputTotals::default(); inputs], ..Self::default() }
+        Self {
+            inputs: vec![InputTotals::default(); inputs],
+            ..Self::default()
+        }
     }
 
     /// The counts of an input.
     pub(super) fn record(&mut self, input: InputId) -> &mut InputTotals {
-        self.inputs.get_mut(usize::from(input.0)).unwrap_or(&mut self.spare)
+        self.inputs
+            .get_mut(usize::from(input.0))
+            .unwrap_or(&mut self.spare)
     }
 
     /// All events of all inputs.
@@ -56,7 +61,11 @@ impl Totals {
 impl InputTotals {
     /// All events: the left side of the equation.
     pub fn events(&self) -> u64 {
-        self.predictions + self.labels + self.duplicates + self.dead_letters + self.ignored.values().sum::<u64>()
+        self.predictions
+            + self.labels
+            + self.duplicates
+            + self.dead_letters
+            + self.ignored.values().sum::<u64>()
     }
 
     pub(super) fn ignore(&mut self, reason: &'static str) {

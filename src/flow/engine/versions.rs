@@ -76,7 +76,9 @@ impl Versions {
         };
         if time < first {
             self.firsts.insert(series, time);
-            let is_overtaken = |(other, theirs): (&u32, &Timestamp)| *other != series && (time..=first).contains(theirs);
+            let is_overtaken = |(other, theirs): (&u32, &Timestamp)| {
+                *other != series && (time..=first).contains(theirs)
+            };
             if self.firsts.iter().any(is_overtaken) {
                 self.overtaking.insert(series);
             }
@@ -90,12 +92,17 @@ impl Versions {
             return Vec::new();
         }
         let sides = self.compared.iter().flat_map(|couple| couple.sides(ALL));
-        sides.filter(|side| overtaking.contains(&side.series)).collect()
+        sides
+            .filter(|side| overtaking.contains(&side.series))
+            .collect()
     }
 
     /// The event time of a version's earliest prediction.
     pub(super) fn first(&self, series: u32) -> Timestamp {
-        self.firsts.get(&series).copied().unwrap_or(Timestamp(i64::MAX))
+        self.firsts
+            .get(&series)
+            .copied()
+            .unwrap_or(Timestamp(i64::MAX))
     }
 
     /// Remembers that two versions are compared in a window.
@@ -104,19 +111,52 @@ impl Versions {
     }
 
     /// The pairs that have been compared in the windows of a length and start.
-    pub(super) fn compared(&self, length: Length, start: Timestamp) -> impl Iterator<Item = Couple> {
+    pub(super) fn compared(
+        &self,
+        length: Length,
+        start: Timestamp,
+    ) -> impl Iterator<Item = Couple> {
         let (low, high) = (0, 0);
         let same = move |couple: &&Couple| couple.length == length && couple.start == start;
-        self.compared.range(Couple { length, start, low, high }..).take_while(same).copied()
+        self.compared
+            .range(
+                Couple {
+                    length,
+                    start,
+                    low,
+                    high,
+                }..,
+            )
+            .take_while(same)
+            .copied()
     }
 
     /// The ids two versions scored in a window and slice.
     pub(super) fn paired(&self, couple: Couple, slice: u32) -> Paired {
-        let Couple { length, start, low, high } = couple;
+        let Couple {
+            length,
+            start,
+            low,
+            high,
+        } = couple;
         let (first, last) = (start, length.last_pane(start));
-        let from = PairKey { length, slice, low, high, low_pane: first, high_pane: Timestamp(i64::MIN) };
-        let to = PairKey { low_pane: last, high_pane: Timestamp(i64::MAX), ..from };
-        let inside = self.pairs.range(from..=to).filter(|(key, _)| (first..=last).contains(&key.high_pane));
+        let from = PairKey {
+            length,
+            slice,
+            low,
+            high,
+            low_pane: first,
+            high_pane: Timestamp(i64::MIN),
+        };
+        let to = PairKey {
+            low_pane: last,
+            high_pane: Timestamp(i64::MAX),
+            ..from
+        };
+        let inside = self
+            .pairs
+            .range(from..=to)
+            .filter(|(key, _)| (first..=last).contains(&key.high_pane));
         inside.fold(Paired::default(), |sum, (_, paired)| Paired {
             ids: sum.ids + paired.ids,
             low_only: sum.low_only + paired.low_only,
@@ -132,8 +172,10 @@ impl Versions {
 
     /// Forgets what belongs to windows that are final.
     pub(super) fn close(&mut self, windows: &Windows) {
-        self.pairs.retain(|key, _| key.sides().iter().all(|side| windows.has_pane(side)));
-        self.compared.retain(|couple| couple.sides(ALL).iter().all(|side| windows.has(side)));
+        self.pairs
+            .retain(|key, _| key.sides().iter().all(|side| windows.has_pane(side)));
+        self.compared
+            .retain(|couple| couple.sides(ALL).iter().all(|side| windows.has(side)));
     }
 }
 
@@ -141,14 +183,24 @@ impl Couple {
     /// The windows of the two, the lower first.
     pub(super) fn sides(&self, slice: u32) -> [WindowKey; 2] {
         let Self { length, start, .. } = *self;
-        [self.low, self.high].map(|series| WindowKey { length, series, slice, start })
+        [self.low, self.high].map(|series| WindowKey {
+            length,
+            series,
+            slice,
+            start,
+        })
     }
 }
 
 impl PairKey {
     fn sides(&self) -> [WindowKey; 2] {
         let Self { length, slice, .. } = *self;
-        [(self.low, self.low_pane), (self.high, self.high_pane)].map(|(series, start)| WindowKey { length, series, slice, start })
+        [(self.low, self.low_pane), (self.high, self.high_pane)].map(|(series, start)| WindowKey {
+            length,
+            series,
+            slice,
+            start,
+        })
     }
 }
 
@@ -163,30 +215,64 @@ impl Paired {
 impl Engine {
     /// A prediction's label was set or changed, from `old`: counts it against the same id's other versions.
     pub(super) fn pair(&mut self, ticket: Ticket, old: Option<Truth>) {
-        let State { join, tables, windows, versions, .. } = &mut self.state;
+        let State {
+            join,
+            tables,
+            windows,
+            versions,
+            ..
+        } = &mut self.state;
         if !tables.has_versions() {
             return;
         }
         // Copied, for looking for the others may let go of what was fetched from disk.
-        let Some(open) = join.opens.get(ticket).cloned() else { return };
+        let Some(open) = join.opens.get(ticket).cloned() else {
+            return;
+        };
         let open = &open;
-        let (before, after) = (is_right(tables, open, old), is_right(tables, open, open.truth));
+        let (before, after) = (
+            is_right(tables, open, old),
+            is_right(tables, open, open.truth),
+        );
         if before == after {
             return;
         }
-        for other in join.opens.find(open.key).into_iter().filter(|other| *other != ticket) {
-            let Some(other) = join.opens.get(other) else { continue };
-            let Some(theirs) = is_right(tables, other, other.truth) else { continue };
-            if tables.apart(open.series, other.series).is_none_or(|apart| apart > APART_MAX) {
+        for other in join
+            .opens
+            .find(open.key)
+            .into_iter()
+            .filter(|other| *other != ticket)
+        {
+            let Some(other) = join.opens.get(other) else {
+                continue;
+            };
+            let Some(theirs) = is_right(tables, other, other.truth) else {
+                continue;
+            };
+            if tables
+                .apart(open.series, other.series)
+                .is_none_or(|apart| apart > APART_MAX)
+            {
                 continue;
             }
             let ours_is_low = open.series < other.series;
-            let (low, high) = if ours_is_low { (open, other) } else { (other, open) };
+            let (low, high) = if ours_is_low {
+                (open, other)
+            } else {
+                (other, open)
+            };
             for key in keys_of(tables, windows, low, high) {
                 let paired = versions.pairs.entry(key).or_default();
                 for (ours, times) in [(before, -1), (after, 1)] {
                     if let Some(ours) = ours {
-                        paired.change(if ours_is_low { (ours, theirs) } else { (theirs, ours) }, times);
+                        paired.change(
+                            if ours_is_low {
+                                (ours, theirs)
+                            } else {
+                                (theirs, ours)
+                            },
+                            times,
+                        );
                     }
                 }
             }
@@ -205,17 +291,31 @@ fn is_right(tables: &Tables, open: &Open, truth: Option<Truth>) -> Option<bool> 
 /// Where a pair counts: in every window and slice that both are in, unless that is final for one of them.
 fn keys_of(tables: &Tables, windows: &Windows, low: &Open, high: &Open) -> Vec<PairKey> {
     let others = tables.slices.members(high.slice_set);
-    let shared = tables.slices.members(low.slice_set).iter().filter(|slice| others.contains(slice));
-    let slices: smallvec::SmallVec<[u32; 8]> = std::iter::once(ALL).chain(shared.copied()).collect();
+    let shared = tables
+        .slices
+        .members(low.slice_set)
+        .iter()
+        .filter(|slice| others.contains(slice));
+    let slices: smallvec::SmallVec<[u32; 8]> =
+        std::iter::once(ALL).chain(shared.copied()).collect();
     let mut keys = Vec::new();
     for &length in windows.lengths() {
         let (low_pane, high_pane) = (length.start(low.time), length.start(high.time));
         if !length.share_a_window(low_pane, high_pane) {
             continue;
         }
-        let key = PairKey { length, slice: ALL, low: low.series, high: high.series, low_pane, high_pane };
+        let key = PairKey {
+            length,
+            slice: ALL,
+            low: low.series,
+            high: high.series,
+            low_pane,
+            high_pane,
+        };
         let keys_of_length = slices.iter().map(|&slice| PairKey { slice, ..key });
-        keys.extend(keys_of_length.filter(|key| key.sides().iter().all(|side| windows.has_pane(side))));
+        keys.extend(
+            keys_of_length.filter(|key| key.sides().iter().all(|side| windows.has_pane(side))),
+        );
     }
     keys
 }

@@ -29,7 +29,12 @@ pub trait Cold: fmt::Debug + Send {
     ///
     /// # Errors
     /// The store cannot be read: the engine must not go on.
-    fn read(&self, from: Ticket, most: usize, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError>;
+    fn read(
+        &self,
+        from: Ticket,
+        most: usize,
+        found: &mut dyn FnMut(Ticket, &[u8]),
+    ) -> Result<(), ColdError>;
 }
 
 /// The store of open predictions cannot be used: what, where and why, for a person.
@@ -87,7 +92,11 @@ impl Delta {
             let (length, tail) = tail.split_first_chunk()?;
             let (bytes, tail) = tail.split_at_checked(u32::from_le_bytes(*length) as usize)?;
             rest = tail;
-            Some(Row { ticket: u64::from_le_bytes(*ticket), key: key_of_row(bytes)?, bytes })
+            Some(Row {
+                ticket: u64::from_le_bytes(*ticket),
+                key: key_of_row(bytes)?,
+                bytes,
+            })
         })
     }
 
@@ -107,7 +116,9 @@ impl Delta {
 
 /// The key that a row's bytes begin with.
 pub fn key_of_row(bytes: &[u8]) -> Option<Key> {
-    bytes.first_chunk::<KEY>().map(|key| Key(u128::from_be_bytes(*key)))
+    bytes
+        .first_chunk::<KEY>()
+        .map(|key| Key(u128::from_be_bytes(*key)))
 }
 
 /// Appends a prediction as bytes: its key, then the rest in postcard.
@@ -120,7 +131,9 @@ pub(super) fn write_row(open: &Open, bytes: &mut Vec<u8>) -> Result<(), postcard
 
 /// Reads a prediction off the front of `bytes`; returns what is left.
 pub(super) fn read_row(bytes: &[u8]) -> Result<(Open, &[u8]), postcard::Error> {
-    let (key, rest) = bytes.split_first_chunk::<KEY>().ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+    let (key, rest) = bytes
+        .split_first_chunk::<KEY>()
+        .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
     let (mut open, rest) = postcard::take_from_bytes::<Open>(rest)?;
     open.key = Key(u128::from_be_bytes(*key));
     Ok((open, rest))

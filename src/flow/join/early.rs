@@ -62,7 +62,11 @@ impl Earlies {
         if let Some(early) = self.waiting.get_mut(&address) {
             let verdict = truth.against(&early.truth);
             let wins = matches!(verdict, Verdict::Corrects | Verdict::Moves);
-            let loser = if wins { std::mem::replace(&mut early.truth, truth) } else { truth };
+            let loser = if wins {
+                std::mem::replace(&mut early.truth, truth)
+            } else {
+                truth
+            };
             early.published &= !wins;
             if loser.actual != early.truth.actual {
                 early.disputed = true;
@@ -72,7 +76,14 @@ impl Earlies {
             }
             return;
         }
-        let early = Early { id: id.into(), truth, arrived: now, disputed: false, beaten: Vec::new(), published: false };
+        let early = Early {
+            id: id.into(),
+            truth,
+            arrived: now,
+            disputed: false,
+            beaten: Vec::new(),
+            published: false,
+        };
         self.waiting.insert(address, early);
         self.order.push_back((now, address));
     }
@@ -82,7 +93,10 @@ impl Earlies {
         if self.waiting.is_empty() {
             return None;
         }
-        let named = self.waiting.remove(&Address { key, model: Some(model) });
+        let named = self.waiting.remove(&Address {
+            key,
+            model: Some(model),
+        });
         named.or_else(|| self.waiting.remove(&Address { key, model: None }))
     }
 
@@ -116,7 +130,11 @@ impl Earlies {
 
     /// Copies for a checkpoint, oldest first.
     pub fn to_vec(&self) -> Vec<(Address, Early)> {
-        let known = |(_, address): &(Timestamp, Address)| self.waiting.get(address).map(|early| (*address, early.clone()));
+        let known = |(_, address): &(Timestamp, Address)| {
+            self.waiting
+                .get(address)
+                .map(|early| (*address, early.clone()))
+        };
         self.order.iter().filter_map(known).collect()
     }
 }

@@ -41,7 +41,14 @@ impl Hot {
     pub(super) fn new(base: Ticket, bytes_max: usize) -> Self {
         let fits = |bits: &u32| (size_of::<Open>() << bits) <= bytes_max / SEGMENTS_LEAST;
         let segment_bits = (0..=SEGMENT_BITS_MAX).rev().find(fits).unwrap_or(0);
-        Self { base, popped: 0, segment_bits, segments: VecDeque::new(), index: HashTable::new(), scores_bytes: 0 }
+        Self {
+            base,
+            popped: 0,
+            segment_bits,
+            segments: VecDeque::new(),
+            index: HashTable::new(),
+            scores_bytes: 0,
+        }
     }
 
     /// Ticket of the oldest.
@@ -73,10 +80,18 @@ impl Hot {
 
     /// The tickets of the predictions with this key, oldest first.
     pub(super) fn find(&self, key: Key) -> impl Iterator<Item = Ticket> {
-        let has_key = |low: &u32| self.get(self.whole(*low)).is_some_and(|open| open.key == key);
-        let first = self.index.find(key.hash(), has_key).map(|low| self.whole(*low));
+        let has_key = |low: &u32| {
+            self.get(self.whole(*low))
+                .is_some_and(|open| open.key == key)
+        };
+        let first = self
+            .index
+            .find(key.hash(), has_key)
+            .map(|low| self.whole(*low));
         std::iter::successors(first, |&ticket| {
-            self.get(ticket).filter(|open| open.next != 0).map(|open| ticket + u64::from(open.next))
+            self.get(ticket)
+                .filter(|open| open.next != 0)
+                .map(|open| ticket + u64::from(open.next))
         })
     }
 
@@ -101,11 +116,19 @@ impl Hot {
             }
             return ticket;
         }
-        let Self { base, segment_bits, segments, index, .. } = self;
+        let Self {
+            base,
+            segment_bits,
+            segments,
+            index,
+            ..
+        } = self;
         let hash_of = |low: &u32| {
             let place = low.wrapping_sub(low_half(*base)) as usize;
             let segment = segments.get(place >> *segment_bits);
-            segment.and_then(|segment| segment.get(place & ((1 << *segment_bits) - 1))).map_or(0, |open| open.key.hash())
+            segment
+                .and_then(|segment| segment.get(place & ((1 << *segment_bits) - 1)))
+                .map_or(0, |open| open.key.hash())
         };
         index.insert_unique(key.hash(), low_half(ticket), hash_of);
         ticket
@@ -118,7 +141,11 @@ impl Hot {
         let open = std::mem::replace(place, Open::new(Key(0), Timestamp(0), Timestamp(0), 0, 0));
         self.unlink(ticket, &open);
         self.popped += 1;
-        if self.segments.front().is_some_and(|segment| segment.len() == self.popped) {
+        if self
+            .segments
+            .front()
+            .is_some_and(|segment| segment.len() == self.popped)
+        {
             self.drop_first_segment();
         }
         Some(open)
@@ -127,10 +154,19 @@ impl Hot {
     /// Takes the oldest segment away if all its predictions have tickets below `end`; `each` gets what is in it.
     pub(super) fn evict(&mut self, end: Ticket, mut each: impl FnMut(Ticket, Open)) -> bool {
         let full = 1_usize << self.segment_bits;
-        if self.base + full as u64 > end || self.segments.front().is_none_or(|segment| segment.len() < full) {
+        if self.base + full as u64 > end
+            || self
+                .segments
+                .front()
+                .is_none_or(|segment| segment.len() < full)
+        {
             return false;
         }
-        let segment = self.segments.front_mut().map(std::mem::take).unwrap_or_default();
+        let segment = self
+            .segments
+            .front_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
         let left = (self.first()..).zip(segment.into_iter().skip(self.popped));
         for (ticket, open) in left {
             self.unlink(ticket, &open);
@@ -144,7 +180,10 @@ impl Hot {
     /// Where the segment lies that a ticket is in, and where in it.
     fn place(&self, ticket: Ticket) -> Option<(usize, usize)> {
         let place = usize::try_from(ticket.checked_sub(self.base)?).ok()?;
-        Some((place >> self.segment_bits, place & ((1 << self.segment_bits) - 1)))
+        Some((
+            place >> self.segment_bits,
+            place & ((1 << self.segment_bits) - 1),
+        ))
     }
 
     /// The ticket whose low half this is.
@@ -156,7 +195,10 @@ impl Hot {
     fn unlink(&mut self, ticket: Ticket, open: &Open) {
         self.scores_bytes -= open.scores_bytes();
         let low = low_half(ticket);
-        if let Ok(entry) = self.index.find_entry(open.key.hash(), |&known| known == low) {
+        if let Ok(entry) = self
+            .index
+            .find_entry(open.key.hash(), |&known| known == low)
+        {
             if open.next == 0 {
                 entry.remove();
             } else {
@@ -172,7 +214,10 @@ impl Hot {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is asked for"
+)]
 const fn low_half(ticket: Ticket) -> u32 {
     ticket as u32
 }

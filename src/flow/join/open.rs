@@ -210,7 +210,10 @@ impl Opens {
         }
         opens.end_at_cut = opens.hot.end();
         if opens.first < opens.hot.first() {
-            opens.fault = Some("the checkpoint goes with a store of open predictions, and there is none".to_owned());
+            opens.fault = Some(
+                "the checkpoint goes with a store of open predictions, and there is none"
+                    .to_owned(),
+            );
         }
         Ok(opens)
     }
@@ -246,7 +249,12 @@ impl Opens {
         if ticket >= self.hot.first() {
             return self.hot.get(ticket);
         }
-        let fetched = || self.fetched.iter().find(|(number, _)| *number == ticket).map(|(_, open)| open);
+        let fetched = || {
+            self.fetched
+                .iter()
+                .find(|(number, _)| *number == ticket)
+                .map(|(_, open)| open)
+        };
         self.touched.get(&ticket).or_else(fetched)
     }
 
@@ -255,7 +263,11 @@ impl Opens {
         let open = if ticket >= self.hot.first() {
             self.hot.get_mut(ticket)?
         } else {
-            if let Some(place) = self.fetched.iter().position(|(number, _)| *number == ticket) {
+            if let Some(place) = self
+                .fetched
+                .iter()
+                .position(|(number, _)| *number == ticket)
+            {
                 let (_, open) = self.fetched.swap_remove(place);
                 self.touched.insert(ticket, open);
             }
@@ -294,7 +306,11 @@ impl Opens {
 
     /// Takes the oldest prediction away.
     pub fn pop(&mut self) -> Option<Open> {
-        let open = if self.first < self.hot.first() { self.pop_cold()? } else { self.hot.pop()? };
+        let open = if self.first < self.hot.first() {
+            self.pop_cold()?
+        } else {
+            self.hot.pop()?
+        };
         self.first += 1;
         self.stored = self.stored.max(self.first);
         self.oldest = if self.first < self.hot.first() {
@@ -317,7 +333,11 @@ impl Opens {
     ///
     /// # Errors
     /// Only if the encoder fails, which it has no reason to.
-    pub fn cut(&mut self, number: u64, held: Option<Ticket>) -> Result<(OpensState, Delta), postcard::Error> {
+    pub fn cut(
+        &mut self,
+        number: u64,
+        held: Option<Ticket>,
+    ) -> Result<(OpensState, Delta), postcard::Error> {
         self.store_oldest(held);
         for ticket in std::mem::take(&mut self.fresh) {
             if ticket >= self.first
@@ -335,15 +355,32 @@ impl Opens {
         if !new.is_empty() {
             self.offered = new.end;
         }
-        let changed = self.pending.iter().copied().filter(|ticket| (self.first..self.committed).contains(ticket));
+        let changed = self
+            .pending
+            .iter()
+            .copied()
+            .filter(|ticket| (self.first..self.committed).contains(ticket));
         for ticket in changed.chain(new) {
             if let Some(open) = self.get(ticket) {
                 delta.push(ticket, open)?;
             }
         }
         let sweeps = self.first > self.applied.first && self.offered > self.applied.first;
-        delta.edges = Edges { number, upon: self.applied.number, first: self.first, new_from: self.committed, sweeps };
-        let applied = if delta.is_empty() { self.applied } else { Applied { number, first: self.first } };
+        delta.edges = Edges {
+            number,
+            upon: self.applied.number,
+            first: self.first,
+            new_from: self.committed,
+            sweeps,
+        };
+        let applied = if delta.is_empty() {
+            self.applied
+        } else {
+            Applied {
+                number,
+                first: self.first,
+            }
+        };
         let mut rows = Vec::new();
         for ticket in self.stored..self.hot.end() {
             if let Some(open) = self.hot.get(ticket) {
@@ -352,14 +389,32 @@ impl Opens {
         }
         self.cut = Some((number, applied));
         self.end_at_cut = self.hot.end();
-        let Self { first, oldest, stored, offered, .. } = *self;
-        Ok((OpensState { first, oldest, stored, offered, applied, rows }, delta))
+        let Self {
+            first,
+            oldest,
+            stored,
+            offered,
+            ..
+        } = *self;
+        Ok((
+            OpensState {
+                first,
+                oldest,
+                stored,
+                offered,
+                applied,
+                rows,
+            },
+            delta,
+        ))
     }
 
     /// The checkpoint is saved and its delta applied: what it holds may leave memory. Of an older one than the latest
     /// this says nothing, since the latest holds all that the older one does.
     pub fn committed(&mut self, number: u64) {
-        let Some((_, applied)) = self.cut.take_if(|(latest, _)| *latest == number) else { return };
+        let Some((_, applied)) = self.cut.take_if(|(latest, _)| *latest == number) else {
+            return;
+        };
         self.applied = applied;
         self.committed = self.stored;
         for ticket in std::mem::take(&mut self.pending) {
@@ -377,7 +432,15 @@ impl Opens {
     }
 
     fn find_cold(&mut self, key: Key, chain: &mut Chain) {
-        let Self { cold, fetched, fault, touched, hot, first, .. } = self;
+        let Self {
+            cold,
+            fetched,
+            fault,
+            touched,
+            hot,
+            first,
+            ..
+        } = self;
         let Some(cold) = cold else { return };
         let on_disk = *first..hot.first();
         let mut unreadable = None;
@@ -409,10 +472,21 @@ impl Opens {
 
     /// Sees to it that the oldest on disk is at hand.
     fn read_ahead(&mut self) {
-        if self.leaving.front().is_some_and(|(ticket, _)| *ticket == self.first) || self.fault.is_some() {
+        if self
+            .leaving
+            .front()
+            .is_some_and(|(ticket, _)| *ticket == self.first)
+            || self.fault.is_some()
+        {
             return;
         }
-        let Self { cold, leaving, first, hot, .. } = self;
+        let Self {
+            cold,
+            leaving,
+            first,
+            hot,
+            ..
+        } = self;
         let Some(cold) = cold else { return };
         let (first, end) = (*first, hot.first());
         leaving.clear();
@@ -427,7 +501,9 @@ impl Opens {
         if let Err(error) = outcome {
             self.fault = Some(error.to_string());
         } else if !there {
-            self.fault = Some(format!("prediction {first} is not in the store of open predictions, or cannot be read there"));
+            self.fault = Some(format!(
+                "prediction {first} is not in the store of open predictions, or cannot be read there"
+            ));
         }
     }
 
@@ -461,7 +537,11 @@ impl Opens {
     }
 
     fn marked(&mut self, ticket: Ticket) -> Option<&mut Open> {
-        if ticket >= self.hot.first() { self.hot.get_mut(ticket) } else { self.touched.get_mut(&ticket) }
+        if ticket >= self.hot.first() {
+            self.hot.get_mut(ticket)
+        } else {
+            self.touched.get_mut(&ticket)
+        }
     }
 }
 

@@ -20,14 +20,27 @@ impl Shelf {
     pub(crate) fn apply(&self, delta: &Delta) {
         let mut stored = self.0.lock().unwrap();
         if delta.is_empty() {
-            assert_eq!(stored.number, delta.edges.upon, "an empty delta goes with a store that has seen all before");
+            assert_eq!(
+                stored.number, delta.edges.upon,
+                "an empty delta goes with a store that has seen all before"
+            );
             return;
         }
-        assert!((delta.edges.upon..=delta.edges.number).contains(&stored.number), "{:?} upon {}", delta.edges, stored.number);
+        assert!(
+            (delta.edges.upon..=delta.edges.number).contains(&stored.number),
+            "{:?} upon {}",
+            delta.edges,
+            stored.number
+        );
         stored.number = delta.edges.number;
         for row in delta.rows() {
-            assert!(row.ticket >= delta.edges.new_from || stored.rows.contains_key(&row.ticket), "an old row was there");
-            stored.rows.insert(row.ticket, (row.key, row.bytes.to_vec()));
+            assert!(
+                row.ticket >= delta.edges.new_from || stored.rows.contains_key(&row.ticket),
+                "an old row was there"
+            );
+            stored
+                .rows
+                .insert(row.ticket, (row.key, row.bytes.to_vec()));
         }
         stored.rows = stored.rows.split_off(&delta.edges.first);
     }
@@ -41,13 +54,26 @@ impl Shelf {
 impl Cold for Shelf {
     fn find(&self, key: Key, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
         let stored = self.0.lock().unwrap();
-        stored.rows.iter().filter(|(_, (of, _))| *of == key).for_each(|(ticket, (_, bytes))| found(*ticket, bytes));
+        stored
+            .rows
+            .iter()
+            .filter(|(_, (of, _))| *of == key)
+            .for_each(|(ticket, (_, bytes))| found(*ticket, bytes));
         Ok(())
     }
 
-    fn read(&self, from: Ticket, most: usize, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
+    fn read(
+        &self,
+        from: Ticket,
+        most: usize,
+        found: &mut dyn FnMut(Ticket, &[u8]),
+    ) -> Result<(), ColdError> {
         let stored = self.0.lock().unwrap();
-        stored.rows.range(from..).take(most).for_each(|(ticket, (_, bytes))| found(*ticket, bytes));
+        stored
+            .rows
+            .range(from..)
+            .take(most)
+            .for_each(|(ticket, (_, bytes))| found(*ticket, bytes));
         Ok(())
     }
 }

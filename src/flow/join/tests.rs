@@ -6,15 +6,22 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Push { id: u8, series: u8 },
+    Push {
+        id: u8,
+        series: u8,
+    },
     Pop,
     Find(u8),
     /// A label for every prediction with this id.
     Change(u8),
     /// A checkpoint is made; the newest so many are held.
-    Cut { held: u64 },
+    Cut {
+        held: u64,
+    },
     /// The latest checkpoint is saved; the engine hears of it, or not yet.
-    Save { heard: bool },
+    Save {
+        heard: bool,
+    },
     Hear,
     /// The process dies: on with the last saved checkpoint.
     Crash,
@@ -35,7 +42,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn open(id: u8, series: u8) -> Open {
-    Open::new(Key::of(&id.to_string(), None), Timestamp(0), Timestamp(0), u32::from(series), 0)
+    Open::new(
+        Key::of(&id.to_string(), None),
+        Timestamp(0),
+        Timestamp(0),
+        u32::from(series),
+        0,
+    )
 }
 
 /// What there is, by ticket: key, series, how often it was changed.
@@ -57,17 +70,29 @@ impl Bench {
         let shelf = shelf::Shelf::default();
         let mut opens = Opens::new(bytes_max);
         opens.spill_to(Box::new(shelf.clone()));
-        Self { bytes_max, shelf, opens, list: List::new(), number: 0, made: None, saved: Default::default() }
+        Self {
+            bytes_max,
+            shelf,
+            opens,
+            list: List::new(),
+            number: 0,
+            made: None,
+            saved: Default::default(),
+        }
     }
 
     fn take(&mut self, step: Step) {
         match step {
             Step::Push { id, series } => {
                 let ticket = self.opens.push(open(id, series));
-                self.list.insert(ticket, (open(id, series).key, u32::from(series), 0));
+                self.list
+                    .insert(ticket, (open(id, series).key, u32::from(series), 0));
             }
             Step::Pop => {
-                let popped = self.opens.pop().map(|open| (open.key, open.series, open.revision));
+                let popped = self
+                    .opens
+                    .pop()
+                    .map(|open| (open.key, open.series, open.revision));
                 assert_eq!(popped, self.list.pop_first().map(|(_, entry)| entry));
             }
             Step::Find(id) => {
@@ -76,7 +101,11 @@ impl Bench {
                     let open = self.opens.get(ticket).unwrap();
                     assert_eq!((open.key, open.series, open.revision), self.list[&ticket]);
                 }
-                let expected = self.list.iter().filter(|(_, (of, ..))| *of == key).map(|(ticket, _)| *ticket);
+                let expected = self
+                    .list
+                    .iter()
+                    .filter(|(_, (of, ..))| *of == key)
+                    .map(|(ticket, _)| *ticket);
                 assert_eq!(self.opens.find(key).to_vec(), expected.collect::<Vec<_>>());
             }
             Step::Change(id) => {
@@ -88,7 +117,10 @@ impl Bench {
             Step::Cut { held } => {
                 self.number += 1;
                 let end = self.list.last_key_value().map_or(0, |(last, _)| last + 1);
-                let (state, delta) = self.opens.cut(self.number, Some(end.saturating_sub(held))).unwrap();
+                let (state, delta) = self
+                    .opens
+                    .cut(self.number, Some(end.saturating_sub(held)))
+                    .unwrap();
                 self.made = Some((state, delta, self.list.clone()));
             }
             Step::Save { heard } => {
@@ -112,7 +144,10 @@ impl Bench {
             }
         }
         assert_eq!(self.opens.fault(), None);
-        assert_eq!((self.opens.len(), self.opens.is_empty()), (self.list.len(), self.list.is_empty()));
+        assert_eq!(
+            (self.opens.len(), self.opens.is_empty()),
+            (self.list.len(), self.list.is_empty())
+        );
         assert_eq!(self.opens.oldest().is_some(), !self.list.is_empty());
     }
 }
@@ -168,10 +203,14 @@ fn segments_come_and_go() {
 fn the_bound_holds_and_nothing_is_lost() {
     const MOST: usize = 4 << 20;
     let mut bench = Bench::new(MOST);
-    let keys: Vec<Key> = (0..100_000_u32).map(|number| Key::of(&number.to_string(), None)).collect();
+    let keys: Vec<Key> = (0..100_000_u32)
+        .map(|number| Key::of(&number.to_string(), None))
+        .collect();
     let mut most = 0;
     for key in &keys {
-        bench.opens.push(Open::new(*key, Timestamp(1), Timestamp(2), 0, 0));
+        bench
+            .opens
+            .push(Open::new(*key, Timestamp(1), Timestamp(2), 0, 0));
         if bench.opens.is_crowded() {
             let (_, delta) = bench.opens.cut(bench.number + 1, None).unwrap();
             bench.number += 1;
@@ -210,7 +249,12 @@ fn a_store_that_cannot_be_read_is_a_fault() {
         fn find(&self, _: Key, _: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
             Err(ColdError("the disk is gone".into()))
         }
-        fn read(&self, _: Ticket, _: usize, _: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
+        fn read(
+            &self,
+            _: Ticket,
+            _: usize,
+            _: &mut dyn FnMut(Ticket, &[u8]),
+        ) -> Result<(), ColdError> {
             Err(ColdError("the disk is gone".into()))
         }
     }
@@ -236,14 +280,27 @@ fn a_row_is_part_of_the_key() {
 fn a_label_may_come_first_and_a_shared_one_serves_every_version() {
     let mut join = Join::default();
     let key = Key::of("1", None);
-    let truth = Truth { actual: Outcome::Class(7), time: None, shared: true };
-    join.earlies.put(Address { key, model: None }, "1", truth, Timestamp(5));
-    let Met::New(first, Some(early)) = join.predict(Open::new(key, Timestamp(0), Timestamp(9), 0, 0), 0) else {
+    let truth = Truth {
+        actual: Outcome::Class(7),
+        time: None,
+        shared: true,
+    };
+    join.earlies
+        .put(Address { key, model: None }, "1", truth, Timestamp(5));
+    let Met::New(first, Some(early)) =
+        join.predict(Open::new(key, Timestamp(0), Timestamp(9), 0, 0), 0)
+    else {
         panic!("the label waited for it");
     };
     join.opens.get_mut(first).unwrap().truth = Some(early.truth);
     let met = join.predict(Open::new(key, Timestamp(0), Timestamp(9), 1, 0), 0);
-    assert!(matches!(met, Met::New(_, Some(early)) if early.truth == truth), "the second version takes the same label");
-    assert!(matches!(join.predict(Open::new(key, Timestamp(0), Timestamp(9), 1, 0), 0), Met::Duplicate(_)));
+    assert!(
+        matches!(met, Met::New(_, Some(early)) if early.truth == truth),
+        "the second version takes the same label"
+    );
+    assert!(matches!(
+        join.predict(Open::new(key, Timestamp(0), Timestamp(9), 1, 0), 0),
+        Met::Duplicate(_)
+    ));
     assert!(join.earlies.is_empty());
 }

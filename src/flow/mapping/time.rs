@@ -17,7 +17,9 @@ impl Zone {
     pub fn named(name: Option<&str>) -> Result<Self, String> {
         match name {
             None | Some("UTC") => Ok(Self(TimeZone::UTC)),
-            Some(name) => TimeZone::get(name).map(Self).map_err(|error| format!("time zone `{name}`: {error}")),
+            Some(name) => TimeZone::get(name)
+                .map(Self)
+                .map_err(|error| format!("time zone `{name}`: {error}")),
         }
     }
 }
@@ -32,7 +34,10 @@ pub struct TimeFormat {
 impl TimeFormat {
     /// Times by a `strptime` pattern, or, without one, ISO 8601 and epoch numbers.
     pub fn new(pattern: Option<&str>, zone: &Zone) -> Self {
-        Self { pattern: pattern.map(Into::into), zone: zone.0.clone() }
+        Self {
+            pattern: pattern.map(Into::into),
+            zone: zone.0.clone(),
+        }
     }
 
     /// Reads a field; `None` where the record has none.
@@ -49,13 +54,17 @@ impl TimeFormat {
                 "" => Ok(None),
                 text => self.read_text(text).map(Some),
             },
-            Field::Bool(_) | Field::Object(_) | Field::Array(_) => Err("neither a text nor a number: no time".into()),
+            Field::Bool(_) | Field::Object(_) | Field::Array(_) => {
+                Err("neither a text nor a number: no time".into())
+            }
         }
     }
 
     fn read_text(&self, text: &str) -> Result<Timestamp, String> {
         if let Some(pattern) = &self.pattern {
-            return self.read_pattern(pattern, text).map_err(|error| format!("`{text}` does not fit time_format `{pattern}`: {error}"));
+            return self.read_pattern(pattern, text).map_err(|error| {
+                format!("`{text}` does not fit time_format `{pattern}`: {error}")
+            });
         }
         if let Some(time) = utc_fast(text) {
             return Ok(time);
@@ -67,11 +76,15 @@ impl TimeFormat {
             return Ok(Timestamp(time.as_millisecond()));
         }
         if let Ok(time) = text.parse::<DateTime>() {
-            return self.in_zone(time).map_err(|error| format!("`{text}`: {error}"));
+            return self
+                .in_zone(time)
+                .map_err(|error| format!("`{text}`: {error}"));
         }
         match text.parse::<f64>() {
             Ok(number) => epoch_float(number),
-            Err(_) => Err(format!("`{text}` is no time: expected ISO 8601 (2026-11-24T09:00:00Z), an epoch number, or give time_format")),
+            Err(_) => Err(format!(
+                "`{text}` is no time: expected ISO 8601 (2026-11-24T09:00:00Z), an epoch number, or give time_format"
+            )),
         }
     }
 
@@ -85,7 +98,9 @@ impl TimeFormat {
 
     /// A wall-clock time in the zone; in a gap or fold the earlier offset counts (RFC 5545), as jiff's "compatible".
     fn in_zone(&self, time: DateTime) -> Result<Timestamp, jiff::Error> {
-        self.zone.to_timestamp(time).map(|time| Timestamp(time.as_millisecond()))
+        self.zone
+            .to_timestamp(time)
+            .map(|time| Timestamp(time.as_millisecond()))
     }
 }
 
@@ -93,7 +108,10 @@ impl TimeFormat {
 fn utc_fast(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let digits = |range: std::ops::Range<usize>| {
-        bytes.get(range)?.iter().try_fold(0_i64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+        bytes.get(range)?.iter().try_fold(0_i64, |number, byte| {
+            byte.is_ascii_digit()
+                .then(|| number * 10 + i64::from(byte - b'0'))
+        })
     };
     let shape = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
     if shape.iter().any(|(at, mark)| bytes.get(*at) != Some(mark)) {
@@ -104,15 +122,29 @@ fn utc_fast(text: &str) -> Option<Timestamp> {
     let fraction = bytes.get(19..)?.strip_suffix(b"Z")?;
     let milliseconds = match fraction.strip_prefix(b".") {
         None if fraction.is_empty() => 0,
-        Some(fraction) if !fraction.is_empty() && fraction.len() <= 9 && fraction.iter().all(u8::is_ascii_digit) => {
-            (0..3).fold(0, |number, at| number * 10 + fraction.get(at).map_or(0, |byte| i64::from(byte - b'0')))
+        Some(fraction)
+            if !fraction.is_empty()
+                && fraction.len() <= 9
+                && fraction.iter().all(u8::is_ascii_digit) =>
+        {
+            (0..3).fold(0, |number, at| {
+                number * 10 + fraction.get(at).map_or(0, |byte| i64::from(byte - b'0'))
+            })
         }
         _ => return None,
     };
     // Days past the 28th, and leap seconds, are the general parser's to judge.
-    let plain = (1..=12).contains(&month) && (1..=28).contains(&day) && hour < 24 && minute < 60 && second < 60 && year > 0;
+    let plain = (1..=12).contains(&month)
+        && (1..=28).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60
+        && year > 0;
     let date = crate::flow::document::json::Date { year, month, day };
-    plain.then(|| date.start().plus(((hour * 60 + minute) * 60 + second) * 1_000 + milliseconds))
+    plain.then(|| {
+        date.start()
+            .plus(((hour * 60 + minute) * 60 + second) * 1_000 + milliseconds)
+    })
 }
 
 /// An epoch number in s, ms, µs or ns, told by its size: seconds reach the year 5138 before milliseconds begin.
@@ -123,7 +155,9 @@ fn epoch_integer(number: i128) -> Result<Timestamp, String> {
         100_000_000_000_000..100_000_000_000_000_000 => number.div_euclid(1_000),
         _ => number.div_euclid(1_000_000),
     };
-    i64::try_from(milliseconds).map(Timestamp).map_err(|_| format!("`{number}` is no epoch number"))
+    i64::try_from(milliseconds)
+        .map(Timestamp)
+        .map_err(|_| format!("`{number}` is no epoch number"))
 }
 
 fn epoch_float(number: f64) -> Result<Timestamp, String> {
@@ -146,7 +180,9 @@ mod tests {
 
     fn read(text: &str, pattern: Option<&str>, zone: Option<&str>) -> Result<i64, String> {
         let format = TimeFormat::new(pattern, &Zone::named(zone)?);
-        format.read(&Field::Text(text.into())).map(|time| time.map_or(i64::MIN, |time| time.0))
+        format
+            .read(&Field::Text(text.into()))
+            .map(|time| time.map_or(i64::MIN, |time| time.0))
     }
 
     /// Expected: GNU date, e.g. `date -ud '2026-11-24 09:00:00.123' +%s%3N`.
@@ -154,21 +190,52 @@ mod tests {
     fn every_documented_shape_is_read() {
         let nine = 1_795_510_800_123;
         for text in [
-            "2026-11-24T09:00:00.123Z", "2026-11-24 09:00:00.123", "2026-11-24T10:00:00.123+01:00", "2026-11-24T09:00:00.123456789Z",
-            "1795510800.123", "1795510800123", "1795510800123000", "1795510800123000000", "2026-11-24 09:00:00.123Z",
+            "2026-11-24T09:00:00.123Z",
+            "2026-11-24 09:00:00.123",
+            "2026-11-24T10:00:00.123+01:00",
+            "2026-11-24T09:00:00.123456789Z",
+            "1795510800.123",
+            "1795510800123",
+            "1795510800123000",
+            "1795510800123000000",
+            "2026-11-24 09:00:00.123Z",
         ] {
             assert_eq!(read(text, None, None), Ok(nine), "{text}");
         }
         assert_eq!(read("1795510800", None, None), Ok(nine - 123));
-        assert_eq!(read("2026-11-24", None, None), Ok(nine - 123 - 9 * 3_600_000));
-        assert_eq!(read("2026-11-24 10:00:00.123", None, Some("Europe/Berlin")), Ok(nine));
-        assert_eq!(read("24/Nov/2026:09:00:00 +0000", Some("%d/%b/%Y:%H:%M:%S %z"), None), Ok(nine - 123));
-        assert_eq!(read("24.11.2026 10:00", Some("%d.%m.%Y %H:%M"), Some("Europe/Berlin")), Ok(nine - 123));
+        assert_eq!(
+            read("2026-11-24", None, None),
+            Ok(nine - 123 - 9 * 3_600_000)
+        );
+        assert_eq!(
+            read("2026-11-24 10:00:00.123", None, Some("Europe/Berlin")),
+            Ok(nine)
+        );
+        assert_eq!(
+            read(
+                "24/Nov/2026:09:00:00 +0000",
+                Some("%d/%b/%Y:%H:%M:%S %z"),
+                None
+            ),
+            Ok(nine - 123)
+        );
+        assert_eq!(
+            read(
+                "24.11.2026 10:00",
+                Some("%d.%m.%Y %H:%M"),
+                Some("Europe/Berlin")
+            ),
+            Ok(nine - 123)
+        );
     }
 
     #[test]
     fn what_is_no_time_is_named() {
-        assert!(read("yesterday", None, None).expect_err("no time").starts_with("`yesterday` is no time"));
+        assert!(
+            read("yesterday", None, None)
+                .expect_err("no time")
+                .starts_with("`yesterday` is no time")
+        );
         assert!(read("2026-13-24T09:00:00Z", None, None).is_err());
         assert!(Zone::named(Some("Mars/Olympus")).is_err());
     }

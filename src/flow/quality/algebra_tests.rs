@@ -50,7 +50,12 @@ impl Story {
                 tally.label(task, &scored, self.judgement(0));
             }
             _ if step <= labels => {
-                tally.correct(task, &scored, self.judgement(step - 2), self.judgement(step - 1));
+                tally.correct(
+                    task,
+                    &scored,
+                    self.judgement(step - 2),
+                    self.judgement(step - 1),
+                );
             }
             _ if step <= labels + self.duplicates => tally.duplicate(),
             _ => return None,

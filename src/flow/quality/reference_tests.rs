@@ -105,7 +105,11 @@ fn durations_are_numpys_within_one_percent() {
         tally.predict(&task, &scored);
         // Delays are whole milliseconds: the same distribution in microseconds.
         let delay = (value * 1_000.0).round() as i64;
-        let judgement = Judgement { actual: Outcome::Class(0), delay_ms: Some(delay), late: false };
+        let judgement = Judgement {
+            actual: Outcome::Class(0),
+            delay_ms: Some(delay),
+            late: false,
+        };
         tally.label(&task, &scored, judgement);
     }
     let document = document(&summarise(&tally, &task, &|_| "yes", 1));

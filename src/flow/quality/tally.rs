@@ -296,8 +296,16 @@ mod tests {
     fn a_cell_that_drops_to_zero_stays_listed() {
         let mut tally = Tally::default();
         tally.predict(&TASK, &says(1));
-        let wrong = Judgement { actual: Outcome::Class(0), delay_ms: Some(5), late: true };
-        let right = Judgement { actual: Outcome::Class(1), delay_ms: Some(7), ..wrong };
+        let wrong = Judgement {
+            actual: Outcome::Class(0),
+            delay_ms: Some(5),
+            late: true,
+        };
+        let right = Judgement {
+            actual: Outcome::Class(1),
+            delay_ms: Some(7),
+            ..wrong
+        };
         tally.label(&TASK, &says(1), wrong);
         tally.dispute();
         tally.correct(&TASK, &says(1), wrong, right);
@@ -320,7 +328,12 @@ mod tests {
         tally.predict(&TASK, &says(1));
         tally.label(&TASK, &says(1), Judgement::timeless(Outcome::Class(0)));
         let before = tally.clone();
-        tally.correct(&TASK, &says(1), Judgement::timeless(Outcome::Class(0)), Judgement::timeless(Outcome::Class(0)));
+        tally.correct(
+            &TASK,
+            &says(1),
+            Judgement::timeless(Outcome::Class(0)),
+            Judgement::timeless(Outcome::Class(0)),
+        );
         assert_eq!(tally, before);
     }
 

@@ -20,7 +20,11 @@ fn counted(task: &TaskKind, rows: &[(Outcome, Option<f64>, Outcome)]) -> Tally {
             latency_ms: Some(10.0),
         };
         tally.predict(task, &scored);
-        let judgement = Judgement { actual, delay_ms: Some(60_000), late: false };
+        let judgement = Judgement {
+            actual,
+            delay_ms: Some(60_000),
+            late: false,
+        };
         tally.label(task, &scored, judgement);
     }
     tally
@@ -209,7 +213,16 @@ fn two_versions_differ_like_this() {
         compare(&BINARY, &baseline, &baseline, None),
     ];
     adjust(&mut family);
-    let document = read(|out| family[0].write_members(Sides { baseline: "v1", candidate: "v2", pairs: 40 }, out));
+    let document = read(|out| {
+        family[0].write_members(
+            Sides {
+                baseline: "v1",
+                candidate: "v2",
+                pairs: 40,
+            },
+            out,
+        )
+    });
     let accuracy = &document["comparison"]["accuracy"];
     assert_eq!(
         (

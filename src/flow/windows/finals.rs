@@ -26,7 +26,9 @@ impl Finals {
 
     fn covers(&self, series: u32, length: Length, first: Timestamp, last: Timestamp) -> bool {
         let stretches = self.0.get(&(series, length));
-        stretches.and_then(|stretches| stretches.range(..=first).next_back()).is_some_and(|(_, end)| last < *end)
+        stretches
+            .and_then(|stretches| stretches.range(..=first).next_back())
+            .is_some_and(|(_, end)| last < *end)
     }
 
     /// Adds a window; neighbours grow together, so that a year of minutes without gaps is one entry.

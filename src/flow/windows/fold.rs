@@ -14,8 +14,15 @@ pub type Merge = fn(&mut Tally, &Tally);
 impl Windows {
     /// Calls `each` with the counts of each of these windows and, if it is cumulative, the span of its predictions. Keys
     /// are of one length, series and slice, in ascending order; windows without a pane are left out.
-    pub fn fold(&self, keys: &[WindowKey], merge: Merge, mut each: impl FnMut(&WindowKey, &Tally, Option<Span>)) {
-        let Some((panes, every)) = keys.first().map(|key| key.length.panes()) else { return };
+    pub fn fold(
+        &self,
+        keys: &[WindowKey],
+        merge: Merge,
+        mut each: impl FnMut(&WindowKey, &Tally, Option<Span>),
+    ) {
+        let Some((panes, every)) = keys.first().map(|key| key.length.panes()) else {
+            return;
+        };
         if panes == 1 {
             for key in keys {
                 if let Some(pane) = self.panes.get(key) {
@@ -37,12 +44,15 @@ impl Windows {
         merge: Merge,
         each: &mut impl FnMut(&WindowKey, &Tally, Option<Span>),
     ) {
-        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return };
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+            return;
+        };
         let place_of = |key: &WindowKey| count(key.start.since(first.start) / every);
-        let row: Vec<Option<&Pane>> = std::iter::successors(Some(first.start), |start| Some(start.plus(every)))
-            .take(place_of(last) + panes)
-            .map(|start| self.panes.get(&WindowKey { start, ..*first }))
-            .collect();
+        let row: Vec<Option<&Pane>> =
+            std::iter::successors(Some(first.start), |start| Some(start.plus(every)))
+                .take(place_of(last) + panes)
+                .map(|start| self.panes.get(&WindowKey { start, ..*first }))
+                .collect();
         let late = late_labels(&row, panes);
         let mut keys = keys.iter().peekable();
         for (block, members) in row.chunks(panes).enumerate() {
@@ -54,7 +64,9 @@ impl Windows {
             let mut beginning = Tally::default();
             for place in from..from + members.len() {
                 let mut tally = ends.pop().unwrap_or_default();
-                let last_pane = (place > from).then(|| row.get(place + panes - 1).copied().flatten()).flatten();
+                let last_pane = (place > from)
+                    .then(|| row.get(place + panes - 1).copied().flatten())
+                    .flatten();
                 if let Some(pane) = last_pane {
                     merge(&mut beginning, &pane.tally);
                 }
@@ -90,11 +102,17 @@ fn ends_of(block: &[Option<&Pane>], merge: Merge) -> Vec<Tally> {
 fn late_labels(row: &[Option<&Pane>], panes: usize) -> Vec<i64> {
     // Changes from one window to the next, summed up at the end.
     let mut late = vec![0; row.len() + 1];
-    for (place, pane) in row.iter().enumerate().filter_map(|(place, pane)| Some((place, (*pane)?))) {
+    for (place, pane) in row
+        .iter()
+        .enumerate()
+        .filter_map(|(place, pane)| Some((place, (*pane)?)))
+    {
         for (&hops, &count) in &pane.overdue {
             // The window that started panes − 1 hops before the pane ends first: one hop after the pane's start.
             let first = place.saturating_sub(panes - 1);
-            let Some(behind) = (place + 1 + hops as usize).checked_sub(panes) else { continue };
+            let Some(behind) = (place + 1 + hops as usize).checked_sub(panes) else {
+                continue;
+            };
             for (at, change) in [(first, count), (behind, -count)] {
                 if let Some(slot) = late.get_mut(at) {
                     *slot += change;

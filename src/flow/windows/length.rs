@@ -41,7 +41,9 @@ impl Length {
     /// The first millisecond of the pane that holds `time`: of a hopping window's part, else of the window itself.
     pub const fn start(self, time: Timestamp) -> Timestamp {
         match self {
-            Self::Fixed(length) | Self::Hopping { every: length, .. } => Timestamp(time.0 - time.0.rem_euclid(length)),
+            Self::Fixed(length) | Self::Hopping { every: length, .. } => {
+                Timestamp(time.0 - time.0.rem_euclid(length))
+            }
             Self::Month => {
                 let date = Date::of(time);
                 Date { day: 1, ..date }.start()
@@ -79,7 +81,9 @@ impl Length {
     /// The starts of the windows that the pane at `pane` is part of, ascending.
     pub(super) fn windows_over(self, pane: Timestamp) -> impl Iterator<Item = Timestamp> {
         let (panes, every) = self.panes();
-        (0..panes).rev().map(move |before| pane.plus(-before * every))
+        (0..panes)
+            .rev()
+            .map(move |before| pane.plus(-before * every))
     }
 
     /// The starts of the panes of the window at `window`, ascending.
@@ -118,7 +122,9 @@ impl Length {
 
     /// How often a window starts, where that is not its length: `5m`.
     pub fn every(self) -> Option<String> {
-        let Self::Hopping { every, .. } = self else { return None };
+        let Self::Hopping { every, .. } = self else {
+            return None;
+        };
         Some(duration(every))
     }
 
@@ -136,14 +142,23 @@ impl fmt::Display for Length {
     /// What tells one kind of window from all others: `1h`, `1h/5m`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text())?;
-        self.every().map_or(Ok(()), |every| write!(formatter, "/{every}"))
+        self.every()
+            .map_or(Ok(()), |every| write!(formatter, "/{every}"))
     }
 }
 
 /// In the largest unit that leaves a whole number.
 fn duration(milliseconds: i64) -> String {
-    let units = [(Length::DAY, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let (unit, name) = units.into_iter().find(|(unit, _)| milliseconds % unit == 0).unwrap_or((1, "ms"));
+    let units = [
+        (Length::DAY, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let (unit, name) = units
+        .into_iter()
+        .find(|(unit, _)| milliseconds % unit == 0)
+        .unwrap_or((1, "ms"));
     format!("{}{name}", milliseconds / unit)
 }
 
@@ -156,27 +171,44 @@ mod tests {
     fn months_have_their_own_lengths() {
         let leap_day = Timestamp(1_709_210_096_000); // 2024-02-29 12:34:56
         assert_eq!(Length::Month.start(leap_day), Timestamp(1_706_745_600_000));
-        assert_eq!(Length::Month.end(Timestamp(1_706_745_600_000)), Timestamp(1_709_251_200_000));
+        assert_eq!(
+            Length::Month.end(Timestamp(1_706_745_600_000)),
+            Timestamp(1_709_251_200_000)
+        );
         let december = Timestamp(1_764_547_200_000);
         assert_eq!(Length::Month.end(december), Timestamp(1_767_225_600_000));
-        assert_eq!(Length::Month.start(Timestamp(-1)), Timestamp(-2_678_400_000));
+        assert_eq!(
+            Length::Month.start(Timestamp(-1)),
+            Timestamp(-2_678_400_000)
+        );
     }
 
     #[test]
     fn a_length_reads_as_it_is_written() {
-        let texts = [10_000, 60_000, 5_400_000, 3_600_000, 86_400_000].map(|length| Length::Fixed(length).to_string());
+        let texts = [10_000, 60_000, 5_400_000, 3_600_000, 86_400_000]
+            .map(|length| Length::Fixed(length).to_string());
         assert_eq!(texts, ["10s", "1m", "90m", "1h", "1d"]);
-        let week = Length::Hopping { length: 7 * Length::DAY, every: Length::DAY };
-        assert_eq!((week.to_string(), week.text(), week.every()), ("7d/1d".into(), "7d".into(), Some("1d".into())));
+        let week = Length::Hopping {
+            length: 7 * Length::DAY,
+            every: Length::DAY,
+        };
+        assert_eq!(
+            (week.to_string(), week.text(), week.every()),
+            ("7d/1d".into(), "7d".into(), Some("1d".into()))
+        );
     }
 
     #[test]
     fn a_label_is_overdue_for_the_hopping_windows_that_have_ended() {
-        let hopping = Length::Hopping { length: 30, every: 10 };
+        let hopping = Length::Hopping {
+            length: 30,
+            every: 10,
+        };
         let over: Vec<_> = hopping.windows_over(Timestamp(100)).collect();
         assert_eq!(over, [80, 90, 100].map(Timestamp));
         // By hand: windows 80..110, 90..120 and 100..130 hold the pane at 100.
-        let overdue = [99, 109, 110, 119, 120, 130, 999].map(|time| hopping.overdue(Timestamp(100), Timestamp(time)));
+        let overdue = [99, 109, 110, 119, 120, 130, 999]
+            .map(|time| hopping.overdue(Timestamp(100), Timestamp(time)));
         assert_eq!(overdue, [0, 0, 1, 1, 2, 3, 3]);
         assert_eq!(Length::Fixed(10).overdue(Timestamp(100), Timestamp(999)), 0);
     }

@@ -49,7 +49,8 @@ impl Pane {
 
     /// A prediction's label was replaced.
     pub fn correct(&mut self, task: &TaskKind, scored: &Scored<'_>, old: Judged, new: Judged) {
-        self.tally.correct(task, scored, old.judgement, new.judgement);
+        self.tally
+            .correct(task, scored, old.judgement, new.judgement);
         self.count_overdue(old, -1);
         self.count_overdue(new, 1);
     }
@@ -63,7 +64,10 @@ impl Pane {
     /// A prediction of `time` came in at `arrived`.
     pub(super) fn arrive(&mut self, time: Timestamp, arrived: Timestamp) {
         self.last_arrival = self.last_arrival.max(arrived);
-        let one = Span { first: time, last: time };
+        let one = Span {
+            first: time,
+            last: time,
+        };
         self.span = Some(self.span.map_or(one, |span| span.and(one)));
     }
 }
@@ -72,6 +76,9 @@ impl Span {
     /// From the earlier of the two starts to the later of the two ends.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
     }
 }

@@ -6,23 +6,61 @@ use super::*;
 use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind};
 
 const MINUTE: i64 = 60_000;
-const PLACE: Place = Place { series: 3, slice_set: 0 };
+const PLACE: Place = Place {
+    series: 3,
+    slice_set: 0,
+};
 const TASK: TaskKind = TaskKind::Binary { positive: 1 };
-const ANSWER: Scored<'static> = Scored { predicted: Outcome::Class(1), score: None, scores: &[], latency_ms: None };
+const ANSWER: Scored<'static> = Scored {
+    predicted: Outcome::Class(1),
+    score: None,
+    scores: &[],
+    latency_ms: None,
+};
 
 #[test]
 fn an_event_counts_in_every_length_and_slice() {
-    let hopping = Length::Hopping { length: 3 * MINUTE, every: MINUTE };
-    let mut windows = Windows::new(&[Length::Fixed(MINUTE), Length::Month, hopping, Length::Cumulative]);
+    let hopping = Length::Hopping {
+        length: 3 * MINUTE,
+        every: MINUTE,
+    };
+    let mut windows = Windows::new(&[
+        Length::Fixed(MINUTE),
+        Length::Month,
+        hopping,
+        Length::Cumulative,
+    ]);
     let mut keys = Vec::new();
     let time = Timestamp(1_795_510_800_123);
-    assert_eq!(windows.change(PLACE, &[4, 5], time, Some(time), |_, key| keys.push(key)), 0);
-    let lengths = [Length::Fixed(MINUTE), Length::Month, hopping, Length::Cumulative];
-    let expected: Vec<_> = lengths.into_iter().flat_map(|length| [0, 4, 5].map(|slice| (length, slice))).collect();
-    assert_eq!(keys.iter().map(|key| (key.length, key.slice)).collect::<Vec<_>>(), expected, "one pane for all three hopping windows");
+    assert_eq!(
+        windows.change(PLACE, &[4, 5], time, Some(time), |_, key| keys.push(key)),
+        0
+    );
+    let lengths = [
+        Length::Fixed(MINUTE),
+        Length::Month,
+        hopping,
+        Length::Cumulative,
+    ];
+    let expected: Vec<_> = lengths
+        .into_iter()
+        .flat_map(|length| [0, 4, 5].map(|slice| (length, slice)))
+        .collect();
+    assert_eq!(
+        keys.iter()
+            .map(|key| (key.length, key.slice))
+            .collect::<Vec<_>>(),
+        expected,
+        "one pane for all three hopping windows"
+    );
     let dirty = windows.take_dirty();
     assert_eq!(dirty.len(), 3 * (1 + 1 + 3 + 1));
-    assert!(dirty.iter().filter(|key| key.length == hopping).all(|key| windows.has(key)));
+    assert!(
+        dirty
+            .iter()
+            .filter(|key| key.length == hopping)
+            .all(|key| windows.has(key))
+    );
     assert!(!windows.any_dirty());
 }
 
@@ -30,14 +68,32 @@ fn an_event_counts_in_every_length_and_slice() {
 fn a_straggler_does_not_reopen_a_final_window() {
     let lengths = [Length::Fixed(MINUTE)];
     let mut windows = Windows::new(&lengths);
-    windows.change(PLACE, &[], Timestamp(30_000), Some(Timestamp(40_000)), |_, _| {});
+    windows.change(
+        PLACE,
+        &[],
+        Timestamp(30_000),
+        Some(Timestamp(40_000)),
+        |_, _| {},
+    );
     windows.take_dirty();
-    assert!(windows.settled(Timestamp(59_999), 10_000).is_empty(), "the window has not ended");
+    assert!(
+        windows.settled(Timestamp(59_999), 10_000).is_empty(),
+        "the window has not ended"
+    );
     let closed = windows.settled(Timestamp(60_000), 10_000);
     assert_eq!(closed.len(), 1);
     assert!(windows.close(&closed));
     let mut touched = 0;
-    assert_eq!(windows.change(PLACE, &[7], Timestamp(30_001), Some(Timestamp(99_000)), |_, _| touched += 1), 2);
+    assert_eq!(
+        windows.change(
+            PLACE,
+            &[7],
+            Timestamp(30_001),
+            Some(Timestamp(99_000)),
+            |_, _| touched += 1
+        ),
+        2
+    );
     assert_eq!(touched, 0);
     let resumed = Windows::resume(&lengths, windows.state());
     assert_eq!(resumed.state(), windows.state());
@@ -48,12 +104,29 @@ fn a_straggler_does_not_reopen_a_final_window() {
 fn a_cumulative_window_never_ends() {
     let mut windows = Windows::new(&[Length::Cumulative]);
     for time in [500, 100, 900] {
-        windows.change(PLACE, &[], Timestamp(time), Some(Timestamp(1_000)), |pane, _| pane.tally.predict(&TASK, &ANSWER));
+        windows.change(
+            PLACE,
+            &[],
+            Timestamp(time),
+            Some(Timestamp(1_000)),
+            |pane, _| pane.tally.predict(&TASK, &ANSWER),
+        );
     }
     let keys = windows.take_dirty();
     let mut found = Vec::new();
-    windows.fold(&keys, Tally::merge, |_, tally, span| found.push((tally.counts().predictions, span.unwrap())));
-    assert_eq!(found, [(3, Span { first: Timestamp(100), last: Timestamp(900) })]);
+    windows.fold(&keys, Tally::merge, |_, tally, span| {
+        found.push((tally.counts().predictions, span.unwrap()))
+    });
+    assert_eq!(
+        found,
+        [(
+            3,
+            Span {
+                first: Timestamp(100),
+                last: Timestamp(900)
+            }
+        )]
+    );
     assert!(windows.settled(Timestamp(i64::MAX - 1), 0).is_empty());
 }
 
@@ -65,7 +138,10 @@ struct Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let event = (prop_oneof![0..12_i64, 30..34_i64, 900..902_i64], prop::option::of(-3..9_i64));
+    let event = (
+        prop_oneof![0..12_i64, 30..34_i64, 900..902_i64],
+        prop::option::of(-3..9_i64),
+    );
     prop::collection::vec(event.prop_map(|(at, delay)| Event { at, delay }), 1..40)
 }
 
