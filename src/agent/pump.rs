@@ -82,7 +82,7 @@ impl Pump {
                     changed = true;
                 }
                 Next::Take(Intake::Host(snapshot)) => {
-                    self.engine.observe(snapshot, now(), &mut out)
+                    self.engine.observe(snapshot, now(), &mut out);
                 }
                 Next::Take(Intake::Gone(source)) => {
                     self.engine.forget(&source);

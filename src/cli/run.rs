@@ -70,7 +70,8 @@ async fn run_all(configs: Vec<Config>, options: Options) -> ExitCode {
             stopped.wait_for(|stopped| *stopped).await.ok();
         };
         let (pipeline, options) = (config.engine.pipeline.clone(), options.clone());
-        agents.spawn(async move { (pipeline, agent::run(config, options, stop).await) });
+        // Boxed: the future of a whole agent is too large for a task's stack of moves.
+        agents.spawn(async move { (pipeline, Box::pin(agent::run(config, options, stop)).await) });
     }
     let mut code = ExitCode::SUCCESS;
     loop {

@@ -208,7 +208,7 @@ impl Engine {
                 match mapped {
                     Ok(()) => {}
                     Err(Unmapped::Ignored(reason)) => {
-                        self.totals.record(batch.input).ignore(reason)
+                        self.totals.record(batch.input).ignore(reason);
                     }
                     Err(Unmapped::Faulty(reason)) => {
                         self.totals.record(batch.input).dead_letters += 1;
@@ -247,7 +247,7 @@ impl Engine {
         for event in events {
             match event {
                 Event::Prediction(prediction) => {
-                    self.predict(&prediction, &row.record, input, now, out)?
+                    self.predict(&prediction, &row.record, input, now, out)?;
                 }
                 Event::Label(label) => self.label(&label, input, now, out)?,
             }
@@ -272,7 +272,7 @@ impl Engine {
         ]);
         let key = key_of_id(&id);
         out.add(Action::Create, &index, &id, key, |bytes| {
-            document.write(&self.compiled.letterhead, now, bytes)
+            document.write(&self.compiled.letterhead, now, bytes);
         });
         self.state.hosts.add(&self.settings.windows, &snapshot);
         self.state.history.push(snapshot);

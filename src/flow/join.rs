@@ -77,6 +77,10 @@ impl Key {
     }
 
     /// 64 of its bits: it is a hash already.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lower half is as good as any"
+    )]
     pub const fn hash(self) -> u64 {
         self.0 as u64
     }

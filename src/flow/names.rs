@@ -18,16 +18,12 @@ impl Names {
             Some(index) => index,
             None => self.0.insert_full(name.into()).0,
         };
-        debug_assert!(
-            u32::try_from(index).is_ok(),
-            "callers bound their tables far below 2³²"
-        );
-        index as u32
+        number(index)
     }
 
     /// The number of `name`, if it has one.
     pub fn find(&self, name: &str) -> Option<u32> {
-        self.0.get_index_of(name).map(|index| index as u32)
+        self.0.get_index_of(name).map(number)
     }
 
     /// The text behind a number; empty for a number this table never gave.
@@ -44,6 +40,14 @@ impl Names {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+fn number(index: usize) -> u32 {
+    debug_assert!(
+        u32::try_from(index).is_ok(),
+        "callers bound their tables far below 2³²"
+    );
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -322,6 +322,7 @@ fn settings() -> Settings {
             ..join::Settings::default()
         },
         slice_values_max: 200,
+        slice_crosses: Vec::new(),
         keep_record: true,
         publish_every_ms: 10_000,
         min_support: 1,

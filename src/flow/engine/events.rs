@@ -70,7 +70,7 @@ impl Engine {
                     .held
                     .push(ticket, now.plus(self.settings.join.hold_ms), Some(held));
             }
-            None => self.ship_pending(ticket, held, out),
+            None => self.ship_pending(ticket, &held, out),
         }
         Ok(())
     }
@@ -195,7 +195,7 @@ impl Engine {
         };
         let members = tables.slices.members(open.slice_set);
         let too_old = windows.change(place, members, open.time, Some(now), |pane, _| {
-            pane.tally.predict(&tables.task, &scored)
+            pane.tally.predict(&tables.task, &scored);
         });
         self.totals.too_old += u64::from(too_old > 0);
     }
@@ -215,7 +215,7 @@ impl Engine {
 
     fn count_correction(&mut self, ticket: Ticket, old: Truth, new: Truth) {
         self.change_windows(ticket, |pane, task, scored, judge| {
-            pane.correct(task, scored, judge(old), judge(new))
+            pane.correct(task, scored, judge(old), judge(new));
         });
     }
 
@@ -230,7 +230,7 @@ impl Engine {
             shared: true,
         };
         self.change_windows(ticket, |pane, _, scored, judge| {
-            pane.tally.list(scored, judge(truth).judgement.actual)
+            pane.tally.list(scored, judge(truth).judgement.actual);
         });
     }
 
@@ -315,7 +315,7 @@ impl Engine {
     pub(super) fn ship_pending(
         &mut self,
         ticket: Ticket,
-        held: HeldPrediction,
+        held: &HeldPrediction,
         out: &mut Documents,
     ) {
         let Some((id, key)) = self.name_of(ticket) else {
@@ -370,7 +370,7 @@ impl Engine {
         out: &mut Documents,
     ) {
         while let Some((ticket, held)) = self.state.held.pop(until, usize::MAX) {
-            self.ship_pending(ticket, held, out);
+            self.ship_pending(ticket, &held, out);
         }
     }
 
@@ -378,7 +378,7 @@ impl Engine {
     pub(super) fn ship_over_bound(&mut self, now: Timestamp, out: &mut Documents) {
         while let Some((ticket, held)) = self.state.held.pop(now, self.settings.join.hold_bytes_max)
         {
-            self.ship_pending(ticket, held, out);
+            self.ship_pending(ticket, &held, out);
         }
     }
 
@@ -423,7 +423,7 @@ impl Engine {
     /// Publishes the labels that still wait as orphans; they go on waiting, for a run that brings their predictions.
     pub(super) fn publish_orphans(&mut self, now: Timestamp, out: &mut Documents) {
         let mut waiting = Vec::new();
-        self.state.join.earlies.iter_mut(|address, early| {
+        self.state.join.earlies.visit(|address, early| {
             if !early.published {
                 early.published = true;
                 waiting.push((address, early.clone()));

@@ -100,18 +100,22 @@ impl Held {
 mod tests {
     use super::*;
 
-    fn prediction(length: usize) -> Option<HeldPrediction> {
-        Some(HeldPrediction {
+    fn prediction(length: usize) -> HeldPrediction {
+        HeldPrediction {
             index: "i".into(),
             head: vec![b'x'; length],
-        })
+        }
     }
 
     #[test]
     fn they_leave_when_due_or_when_there_are_too_many() {
         let mut held = Held::default();
         for ticket in 7..10 {
-            held.push(ticket, Timestamp(ticket as i64), prediction(10));
+            held.push(
+                ticket,
+                Timestamp(ticket.cast_signed()),
+                Some(prediction(10)),
+            );
         }
         assert_eq!(
             held.pop(Timestamp(7), 100).map(|(ticket, _)| ticket),

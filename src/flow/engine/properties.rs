@@ -147,7 +147,7 @@ fn facts(steps: &[Step]) -> Facts {
                 }
             },
             Step::Label { id, class, minute } => {
-                labels.entry(id).or_default().push((minute, class))
+                labels.entry(id).or_default().push((minute, class));
             }
             Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => {}
         }

@@ -247,7 +247,7 @@ fn add_companions(
 ) {
     for class in summary.classes() {
         add(Dataset::QualityClass, &["class", &class.class], &|bytes| {
-            class.write_members(bytes)
+            class.write_members(bytes);
         });
     }
     for cell in summary.cells() {
@@ -261,7 +261,7 @@ fn add_companions(
         for row in summary.thresholds() {
             let threshold = format!("{:.2}", row.threshold);
             add(Dataset::Threshold, &["threshold", &threshold], &|bytes| {
-                row.write_members(bytes)
+                row.write_members(bytes);
             });
         }
     }

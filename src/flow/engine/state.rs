@@ -122,7 +122,7 @@ impl Tables {
         if new {
             self.introduce(pipeline, model, version);
         }
-        series as u32
+        u32::try_from(series).unwrap_or(u32::MAX)
     }
 
     /// Writes down what follows from a new series' place among the others.

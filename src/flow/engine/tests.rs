@@ -68,10 +68,7 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn batch(lines: &[String]) -> Batch {
-    let bytes = lines
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect::<String>();
+    let bytes = lines.join("\n") + "\n";
     Batch {
         input: InputId(0),
         source: SourceKey("file-1".into()),
@@ -135,13 +132,14 @@ impl Index {
                         self.0.insert(id, (version, source));
                     }
                 }
-                _ => match self.0.get_mut(&id) {
-                    Some((_, stored)) => merge(stored, &source["doc"]),
-                    None => {
+                _ => {
+                    if let Some((_, stored)) = self.0.get_mut(&id) {
+                        merge(stored, &source["doc"]);
+                    } else {
                         assert!(source.get("upsert").is_some(), "update of nothing: {id}");
                         self.0.insert(id, (0, source["upsert"].take()));
                     }
-                },
+                }
             }
         }
     }
@@ -419,7 +417,7 @@ fn versions_of_a_window_are_compared() {
         assert!(
             (found.as_f64().unwrap() - expected).abs() < 1e-9,
             "{found} {expected}"
-        )
+        );
     };
     let recall = &whole["comparison"]["recall"];
     close(&recall["difference"], 0.25);

@@ -119,8 +119,8 @@ impl Earlies {
         None
     }
 
-    /// All of them, oldest first.
-    pub fn iter_mut(&mut self, mut each: impl FnMut(Address, &mut Early)) {
+    /// Calls `each` with all of them, oldest first.
+    pub fn visit(&mut self, mut each: impl FnMut(Address, &mut Early)) {
         for (_, address) in &self.order {
             if let Some(early) = self.waiting.get_mut(address) {
                 each(*address, early);

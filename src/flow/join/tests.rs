@@ -81,8 +81,8 @@ impl Bench {
         }
     }
 
-    fn take(&mut self, step: Step) {
-        match step {
+    fn take(&mut self, step: &Step) {
+        match *step {
             Step::Push { id, series } => {
                 let ticket = self.opens.push(open(id, series));
                 self.list
@@ -158,10 +158,10 @@ proptest! {
     fn the_queue_finds_what_a_list_finds(steps in steps(), bytes_max in prop_oneof![Just(0), 0..20_000_usize, Just(1 << 30)]) {
         let mut bench = Bench::new(bytes_max);
         for step in steps {
-            bench.take(step);
+            bench.take(&step);
         }
         while !bench.list.is_empty() {
-            bench.take(Step::Pop);
+            bench.take(&Step::Pop);
         }
     }
 
@@ -231,13 +231,13 @@ fn the_bound_holds_and_nothing_is_lost() {
 fn who_never_spills_needs_no_store() {
     let mut bench = Bench::new(1 << 20);
     for _ in 0..3 {
-        bench.take(Step::Push { id: 1, series: 0 });
-        bench.take(Step::Pop);
-        bench.take(Step::Cut { held: 0 });
+        bench.take(&Step::Push { id: 1, series: 0 });
+        bench.take(&Step::Pop);
+        bench.take(&Step::Cut { held: 0 });
         let (_, delta, _) = bench.made.clone().unwrap();
         assert!(delta.is_empty(), "{delta:?}");
-        bench.take(Step::Save { heard: true });
-        bench.take(Step::Crash);
+        bench.take(&Step::Save { heard: true });
+        bench.take(&Step::Crash);
     }
 }
 

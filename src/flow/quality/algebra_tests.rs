@@ -35,7 +35,7 @@ impl Story {
     fn judgement(&self, at: usize) -> Judgement {
         Judgement {
             actual: self.labels[at],
-            delay_ms: Some(self.delay_ms + at as i64 * 1_000_000),
+            delay_ms: Some(self.delay_ms + at.cast_signed() as i64 * 1_000_000),
             late: self.late ^ (at % 2 == 1),
         }
     }

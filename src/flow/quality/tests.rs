@@ -221,7 +221,7 @@ fn two_versions_differ_like_this() {
                 pairs: 40,
             },
             out,
-        )
+        );
     });
     let accuracy = &document["comparison"]["accuracy"];
     assert_eq!(

@@ -115,7 +115,7 @@ fn a_cumulative_window_never_ends() {
     let keys = windows.take_dirty();
     let mut found = Vec::new();
     windows.fold(&keys, Tally::merge, |_, tally, span| {
-        found.push((tally.counts().predictions, span.unwrap()))
+        found.push((tally.counts().predictions, span.unwrap()));
     });
     assert_eq!(
         found,
