@@ -21,6 +21,9 @@ use crate::flow::windows::{Windows, WindowsState};
 /// Classes a pipeline may have. A mapping that takes an id for a class would otherwise fill the memory.
 const CLASSES_MAX: usize = 10_000;
 
+/// Bytes set aside for the small parts of a state, so that its buffer need not grow: growing doubles it.
+const STATE_ROOM: usize = 1 << 20;
+
 /// Names as numbers.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -42,7 +45,7 @@ pub(super) struct Tables {
 
 /// Everything a checkpoint keeps of the engine, borrowed or owned.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Kept<'e> {
     pipeline: String,
     sources: BTreeMap<SourceKey, SourceState>,
     models: Names,
@@ -54,7 +57,8 @@ struct Kept {
     opens: OpensState,
     earlies: Vec<(Address, Early)>,
     windows: WindowsState,
-    held: held::Held,
+    /// Borrowed when it is written: it is the largest part, and a copy of it would count against the memory bound.
+    held: Cow<'e, held::Held>,
     history: History,
     hosts: publish::HostWindows,
 }
@@ -207,11 +211,13 @@ impl Engine {
             opens,
             earlies: join.earlies.to_vec(),
             windows: windows.state(),
-            held: held.clone(),
+            held: Cow::Borrowed(held),
             history: history.clone(),
             hosts: hosts.clone(),
         };
-        Ok(Checkpoint { heads: heads.clone(), state: postcard::to_stdvec(&kept)?, cold })
+        let room = kept.opens.bytes() + held.bytes() + STATE_ROOM;
+        let state = postcard::to_extend(&kept, Vec::with_capacity(room))?;
+        Ok(Checkpoint { heads: heads.clone(), state, cold })
     }
 
     /// Checkpoint `number` is saved and its delta applied to the store: memory it needed until then is let go.
@@ -241,7 +247,7 @@ impl Engine {
     /// # Errors
     /// The state is of another pipeline or cannot be read.
     pub fn resume(settings: Settings, checkpoint: &Checkpoint) -> Result<Self, ResumeError> {
-        let kept: Kept = postcard::from_bytes(&checkpoint.state)?;
+        let kept: Kept<'_> = postcard::from_bytes(&checkpoint.state)?;
         if kept.pipeline != settings.pipeline {
             return Err(ResumeError::OtherPipeline(kept.pipeline));
         }
@@ -262,7 +268,7 @@ impl Engine {
         engine.state.sources = kept.sources;
         let opens = Opens::resume(engine.settings.join.state_bytes_max, &kept.opens)?;
         engine.state.join = Join { opens, earlies: kept.earlies.into_iter().collect() };
-        engine.state.held = kept.held;
+        engine.state.held = kept.held.into_owned();
         engine.state.checkpoints = checkpoint.cold.edges.number;
         engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);
         engine.state.history = kept.history;
