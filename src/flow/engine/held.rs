@@ -90,6 +90,11 @@ impl Held {
         self.due.front().copied()
     }
 
+    /// Bytes of the documents held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The oldest that is or was held; it and those behind it must stay in memory.
     pub(super) fn first(&self) -> Option<Ticket> {
         (!self.places.is_empty()).then_some(self.first)

@@ -22,6 +22,9 @@ use crate::flow::windows::{Windows, WindowsState};
 /// Classes a pipeline may have. A mapping that takes an id for a class would otherwise fill the memory.
 const CLASSES_MAX: usize = 10_000;
 
+/// Bytes set aside for the small parts of a state, so that its buffer need not grow: growing doubles it.
+const STATE_ROOM: usize = 1 << 20;
+
 /// Names as numbers.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -47,7 +50,7 @@ pub(super) struct Tables {
 
 /// Everything a checkpoint keeps of the engine, borrowed or owned.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Kept<'e> {
     pipeline: String,
     sources: BTreeMap<SourceKey, SourceState>,
     models: Names,
@@ -59,7 +62,8 @@ struct Kept {
     opens: OpensState,
     earlies: Vec<(Address, Early)>,
     windows: WindowsState,
-    held: held::Held,
+    /// Borrowed when it is written: it is the largest part, and a copy of it would count against the memory bound.
+    held: Cow<'e, held::Held>,
     history: History,
     hosts: publish::HostWindows,
     rivals: Versions,
@@ -276,14 +280,16 @@ impl Engine {
             opens,
             earlies: join.earlies.to_vec(),
             windows: windows.state(),
-            held: held.clone(),
+            held: Cow::Borrowed(held),
             history: history.clone(),
             hosts: hosts.clone(),
             rivals: versions.clone(),
         };
+        let room = kept.opens.bytes() + held.bytes() + STATE_ROOM;
+        let state = postcard::to_extend(&kept, Vec::with_capacity(room))?;
         Ok(Checkpoint {
             heads: heads.clone(),
-            state: postcard::to_stdvec(&kept)?,
+            state,
             cold,
         })
     }
@@ -315,7 +321,7 @@ impl Engine {
     /// # Errors
     /// The state is of another pipeline or cannot be read.
     pub fn resume(settings: Settings, checkpoint: &Checkpoint) -> Result<Self, ResumeError> {
-        let kept: Kept = postcard::from_bytes(&checkpoint.state)?;
+        let kept: Kept<'_> = postcard::from_bytes(&checkpoint.state)?;
         if kept.pipeline != settings.pipeline {
             return Err(ResumeError::OtherPipeline(kept.pipeline));
         }
@@ -345,7 +351,7 @@ impl Engine {
             opens,
             earlies: kept.earlies.into_iter().collect(),
         };
-        engine.state.held = kept.held;
+        engine.state.held = kept.held.into_owned();
         engine.state.checkpoints = checkpoint.cold.edges.number;
         engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);
         engine.state.history = kept.history;

@@ -31,6 +31,9 @@ use crate::flow::quality::Outcome;
 /// thousands: a pipeline with less traffic than that in a horizon never needs the store.
 const STATE_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of a prediction in a checkpoint, usually.
+const ROW_BYTES: usize = 80;
+
 /// Predictions read ahead from disk when their horizon ends.
 const READ_AHEAD: usize = 256;
 
@@ -155,6 +158,13 @@ pub struct OpensState {
     applied: Applied,
     /// The predictions from `stored` on.
     rows: Vec<u8>,
+}
+
+impl OpensState {
+    /// Its size, near enough to set memory aside.
+    pub fn bytes(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 impl Default for Opens {
@@ -325,7 +335,7 @@ impl Opens {
     /// So much has changed since the last checkpoint that the bound needs another one soon.
     pub fn is_crowded(&self) -> bool {
         let changes = count(self.end_at_cut..self.hot.end()) + self.fresh.len();
-        self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 8
+        self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 16
     }
 
     /// Everything at this moment, for the checkpoint `number`: what belongs into its state, and what the store must
@@ -350,11 +360,14 @@ impl Opens {
                 }
             }
         }
-        let mut delta = Delta::default();
         let new = self.committed.max(self.first)..self.stored;
         if !new.is_empty() {
             self.offered = new.end;
         }
+        let mut delta = Delta {
+            rows: Vec::with_capacity((count(new.clone()) + self.pending.len()) * ROW_BYTES),
+            ..Delta::default()
+        };
         let changed = self
             .pending
             .iter()
@@ -381,7 +394,7 @@ impl Opens {
                 first: self.first,
             }
         };
-        let mut rows = Vec::new();
+        let mut rows = Vec::with_capacity(count(self.stored..self.hot.end()) * ROW_BYTES);
         for ticket in self.stored..self.hot.end() {
             if let Some(open) = self.hot.get(ticket) {
                 write_row(open, &mut rows)?;
@@ -518,9 +531,10 @@ impl Opens {
         }
     }
 
-    /// Lets go of what is on disk, until there is room for the changes up to the next checkpoint.
+    /// Lets go of what is on disk, until there is room for the changes up to the next checkpoint, and for what that and
+    /// the one on its way take as bytes.
     fn evict(&mut self) {
-        let (room, touched) = (self.bytes_max / 4 * 3, &mut self.touched);
+        let (room, touched) = (self.bytes_max / 8 * 5, &mut self.touched);
         let mut others = touched.capacity() * (size_of::<Open>() + size_of::<Ticket>());
         while self.hot.bytes() + others > room {
             let before = touched.len();
