@@ -7,6 +7,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::unchecked_time_subtraction,
     missing_docs,
     reason = "a bench ends at what it did not expect"
 )]
