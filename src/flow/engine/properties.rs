@@ -538,4 +538,24 @@ proptest! {
         let joined = index.of("modelbeat.prediction").iter().filter(|document| document["label"]["state"] == "joined").count();
         prop_assert_eq!(joined, judged);
     }
+
+    /// Two agents beside two replicas of a model, each with its own part of the ids: their partial windows add up.
+    #[test]
+    fn two_engines_add_up_to_a_count_of_the_final_truth(steps in prop::collection::vec(step(), 1..80)) {
+        let mut sum: BTreeMap<(u8, Place), Counts> = BTreeMap::new();
+        for replica in [0, 1] {
+            let mine = |step: &&Step| match step {
+                Step::Predict(Predict { id, .. }) | Step::Label { id, .. } => id % 2 == replica,
+                Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => true,
+            };
+            let mine: Vec<Step> = steps.iter().filter(mine).cloned().collect();
+            for (window, counts) in published(&tell(&mine, 0)) {
+                let total = sum.entry(window).or_default();
+                for (name, count) in counts {
+                    *total.entry(name).or_default() += count;
+                }
+            }
+        }
+        prop_assert_eq!(sum, recount(&facts(&steps)));
+    }
 }
