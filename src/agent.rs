@@ -14,6 +14,7 @@
 //! checkpoint, its sender drops, shipping settles what is in flight, all under one grace.
 
 mod pump;
+mod sources;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -22,24 +23,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::edge::{
     checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write,
 };
-use crate::flow::engine::{Checkpoint, Engine, Intake, ResumeError};
-use crate::flow::event::SourceKey;
+use crate::flow::engine::{Checkpoint, Engine, ResumeError};
+use sources::{Heads, Sources, SourcesOpened};
 
 /// Batches between the sources and the engine.
 const INTAKE_MAX: usize = 32;
 
 /// Steps of documents between the engine and shipping.
 const CARGO_MAX: usize = 4;
-
-/// Time between two scans of the globs; notifications make it faster where they work.
-const POLL: Duration = Duration::from_secs(1);
 
 /// How an agent is run, apart from its pipeline file.
 #[derive(Clone, Debug)]
@@ -232,15 +229,6 @@ struct Opened {
     outlets: ship::Outlets<elastic::Elastic>,
 }
 
-type Heads = std::collections::BTreeMap<SourceKey, crate::flow::event::Head>;
-
-struct SourcesOpened {
-    files: Vec<tail::Settings>,
-    journals: Vec<journal::Opened>,
-    /// None under `--once`, which reads what was accepted earlier and listens to nobody.
-    receivers: Vec<(receive::Bound, journal::Journal)>,
-}
-
 impl Opened {
     async fn open(config: Config, options: &Options) -> Result<Self, Error> {
         let Config {
@@ -366,117 +354,4 @@ fn host_name() -> String {
 fn agent_id(host: &str, folder: &std::path::Path) -> String {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
     crate::flow::document::window_id(&["agent", host, &folder.to_string_lossy()])
-}
-
-/// The running sources.
-struct Sources {
-    tasks: JoinSet<Result<(), Error>>,
-    receivers: JoinSet<Result<(), Error>>,
-    journals: Vec<(SourceKey, journal::Journal)>,
-    tail: tail::Stop,
-}
-
-impl Sources {
-    fn start(
-        opened: SourcesOpened,
-        heads: &Heads,
-        once: bool,
-        intake: &mpsc::Sender<Intake>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<Self, Error> {
-        let mut sources = Self {
-            tasks: JoinSet::new(),
-            receivers: JoinSet::new(),
-            journals: Vec::new(),
-            tail: tail::Stop::new(),
-        };
-        if !opened.files.is_empty() {
-            sources.start_tail(opened.files, heads.clone(), once, intake.clone())?;
-        }
-        for journal::Opened {
-            journal,
-            reader,
-            losses: _,
-        } in opened.journals
-        {
-            let key = reader.source().clone();
-            let from = heads.get(&key).map_or(0, |head| head.offset);
-            let until = if once {
-                journal::Until::Drained
-            } else {
-                journal::Until::Stopped
-            };
-            let (intake, stopped) = (intake.clone(), stopped.clone());
-            sources
-                .tasks
-                .spawn(async move { Ok(reader.run(from, until, intake, stopped).await?) });
-            sources.journals.push((key, journal));
-        }
-        for (bound, journal) in opened.receivers {
-            let stopped = stopped.clone();
-            sources
-                .receivers
-                .spawn(async move { Ok(receive::run(bound, journal, stopped).await?) });
-        }
-        Ok(sources)
-    }
-
-    fn start_tail(
-        &mut self,
-        files: Vec<tail::Settings>,
-        heads: Heads,
-        once: bool,
-        intake: mpsc::Sender<Intake>,
-    ) -> Result<(), Error> {
-        let mode = if once {
-            tail::Mode::Once
-        } else {
-            tail::Mode::Follow { poll: POLL }
-        };
-        let (ended, end) = tokio::sync::oneshot::channel();
-        let (stop, status) = (self.tail.clone(), tail::Status::default());
-        std::thread::Builder::new()
-            .name("tail".into())
-            .spawn(move || {
-                ended
-                    .send(tail::run(files, &heads, mode, &intake, &stop, &status))
-                    .is_ok()
-            })
-            .map_err(Error::Thread)?;
-        self.tasks
-            .spawn(async move { Ok(end.await.map_err(|_| Error::Broken("tailing"))??) });
-        Ok(())
-    }
-
-    /// Ends with the first failure, or when all have come to their end; under `once` only then, for one unreadable file
-    /// must not keep the others from being read.
-    async fn ended(&mut self, once: bool) -> Option<Error> {
-        let mut failure = None;
-        loop {
-            let ended = tokio::select! {
-                Some(ended) = self.receivers.join_next() => flatten(ended, "the receiver"),
-                Some(ended) = self.tasks.join_next() => flatten(ended, "a source"),
-                else => return failure,
-            };
-            failure = failure.or(ended.err());
-            if failure.is_some() && !once {
-                return failure;
-            }
-        }
-    }
-
-    /// Waits for what was told to stop; says what failed meanwhile.
-    async fn join(&mut self, grace: Duration) -> Option<Error> {
-        tokio::time::timeout(grace, self.ended(true))
-            .await
-            .ok()
-            .flatten()
-    }
-}
-
-fn flatten(
-    ended: Result<Result<(), Error>, tokio::task::JoinError>,
-    what: &'static str,
-) -> Result<(), Error> {
-    ended.unwrap_or(Err(Error::Broken(what)))
 }

@@ -12,6 +12,7 @@ mod events;
 mod held;
 mod publish;
 mod settings;
+mod shipping;
 mod state;
 mod totals;
 mod versions;
@@ -287,7 +288,7 @@ impl Engine {
     /// Lets time pass: ships what was held long enough, gives up on labels and predictions past their time, publishes
     /// windows that changed. Spurious calls do nothing.
     pub fn advance(&mut self, now: Timestamp, out: &mut Documents) {
-        self.ship_held_until(now, now, out);
+        self.ship_held_until(now, out);
         self.expire(now, out);
         if self.publish_at.is_some_and(|at| at <= now) {
             self.publish(now, out);
@@ -318,7 +319,7 @@ impl Engine {
 
     /// Ships what is held back, so that nothing waits while the agent is stopped. Stopping is not the end of data.
     pub fn release(&mut self, now: Timestamp, out: &mut Documents) {
-        self.ship_held_until(Timestamp(i64::MAX), now, out);
+        self.ship_held_until(Timestamp(i64::MAX), out);
         self.publish(now, out);
         self.publish_at = None;
     }

@@ -1,0 +1,252 @@
+//! What is known of predictions and labels becomes documents: at once, when held long enough, or when given up on.
+
+use std::borrow::Cow;
+
+use crate::flow::decode::Record;
+use crate::flow::document::{
+    Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, prediction_id,
+};
+use crate::flow::engine::held::HeldPrediction;
+use crate::flow::engine::{Engine, Index};
+use crate::flow::event::{Prediction, Timestamp, Value};
+use crate::flow::join::{Address, Early, Key, Ticket};
+use crate::flow::quality::Outcome;
+
+impl Engine {
+    /// The prediction's document up to its label part.
+    pub(super) fn render(
+        &mut self,
+        prediction: &Prediction<'_>,
+        record: &Record<'_, '_>,
+        now: Timestamp,
+    ) -> HeldPrediction {
+        let compiled = &mut self.compiled;
+        let host = self
+            .state
+            .history
+            .attached_at(prediction.time, self.settings.host_tolerance_ms)
+            .unwrap_or_default();
+        let document = PredictionDocument {
+            prediction,
+            slice_names: &compiled.slice_names,
+            host_name: &compiled.host_name,
+            host,
+            record: self.settings.keep_record.then_some(record),
+        };
+        let mut head = Vec::with_capacity(1_024);
+        document.write_head(&compiled.letterhead, now, &mut head);
+        HeldPrediction {
+            index: compiled.indices.name(Dataset::Prediction, prediction.time),
+            head,
+        }
+    }
+
+    /// Ships a prediction that has no label yet: stored unless it is there.
+    pub(super) fn ship_pending(
+        &mut self,
+        ticket: Ticket,
+        held: &HeldPrediction,
+        out: &mut Documents,
+    ) {
+        let Some((id, key)) = self.name_of(ticket) else {
+            return;
+        };
+        out.add(Action::Create, &held.index, &id, key, |bytes| {
+            bytes.extend_from_slice(&held.head);
+            bytes.push(b',');
+            LabelPart::Pending.write(bytes);
+            bytes.push(b'}');
+        });
+    }
+
+    /// Ships a prediction's label part; with the whole document beside it where that is still at hand.
+    pub(super) fn ship_joined(
+        &mut self,
+        ticket: Ticket,
+        actual: &Value<'_>,
+        held: Option<HeldPrediction>,
+        out: &mut Documents,
+    ) {
+        let (Some((id, key)), Some(part), Some(time)) = (
+            self.name_of(ticket),
+            self.label_part(ticket, actual),
+            self.state.join.opens.get(ticket).map(|open| open.time),
+        ) else {
+            return;
+        };
+        let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
+        out.add(Action::Update, &index, &id, key, |bytes| {
+            bytes.extend_from_slice(b"{\"doc\":{");
+            let start = bytes.len();
+            part.write(bytes);
+            let end = bytes.len();
+            bytes.push(b'}');
+            if let Some(held) = held {
+                bytes.extend_from_slice(b",\"upsert\":");
+                bytes.extend_from_slice(&held.head);
+                bytes.push(b',');
+                bytes.extend_from_within(start..end);
+                bytes.push(b'}');
+            }
+            bytes.push(b'}');
+        });
+    }
+
+    /// Ships what is held and due by `until`.
+    pub(super) fn ship_held_until(&mut self, until: Timestamp, out: &mut Documents) {
+        while let Some((ticket, held)) = self.state.held.pop(until, usize::MAX) {
+            self.ship_pending(ticket, &held, out);
+        }
+    }
+
+    /// Ships the oldest of what is held, while that is more than may be.
+    pub(super) fn ship_over_bound(&mut self, now: Timestamp, out: &mut Documents) {
+        while let Some((ticket, held)) = self.state.held.pop(now, self.settings.join.hold_bytes_max)
+        {
+            self.ship_pending(ticket, &held, out);
+        }
+    }
+
+    /// Gives up on labels without a prediction and on predictions without a label, once their time has come.
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Documents) {
+        if !self.settings.expires {
+            return;
+        }
+        let patience_ended = now.plus(-self.settings.join.early_label_ttl_ms);
+        while let Some((address, early)) = self.state.join.earlies.pop(patience_ended) {
+            self.totals.orphans += 1;
+            if !early.published {
+                self.ship_orphan(address, &early, false, now, out);
+            }
+        }
+        let horizon_ended = now.plus(-self.settings.join.label_horizon_ms);
+        while self
+            .state
+            .join
+            .opens
+            .oldest()
+            .is_some_and(|arrived| arrived <= horizon_ended)
+        {
+            let Some(open) = self.state.join.opens.pop() else {
+                break;
+            };
+            if open.truth.is_none() {
+                self.totals.expired += 1;
+                if self.settings.join.mark_expired {
+                    let id = prediction_id(open.key, self.state.tables.tag(open.series));
+                    let index = self.compiled.indices.name(Dataset::Prediction, open.time);
+                    out.add(Action::Update, &index, &id, open.key.hash(), |bytes| {
+                        bytes.extend_from_slice(b"{\"doc\":{");
+                        LabelPart::Expired.write(bytes);
+                        bytes.extend_from_slice(b"}}");
+                    });
+                }
+            }
+        }
+    }
+
+    /// Publishes the labels that still wait as orphans; they go on waiting, for a run that brings their predictions.
+    pub(super) fn publish_orphans(&mut self, now: Timestamp, out: &mut Documents) {
+        let mut waiting = Vec::new();
+        self.state.join.earlies.visit(|address, early| {
+            if !early.published {
+                early.published = true;
+                waiting.push((address, early.clone()));
+            }
+        });
+        for (address, early) in waiting {
+            self.ship_orphan(address, &early, false, now, out);
+        }
+    }
+
+    /// A label that was published as an orphan has its prediction after all.
+    pub(super) fn orphan_found(
+        &mut self,
+        early: &Early,
+        model: u32,
+        now: Timestamp,
+        out: &mut Documents,
+    ) {
+        if early.published {
+            let key = Key::of(&early.id, None);
+            let model = (!early.truth.shared).then_some(model);
+            self.ship_orphan(Address { key, model }, early, true, now, out);
+        }
+    }
+
+    fn ship_orphan(
+        &mut self,
+        address: Address,
+        early: &Early,
+        joined: bool,
+        now: Timestamp,
+        out: &mut Documents,
+    ) {
+        let version = self.state.tables.next_version(now);
+        let actual = self.state.tables.value(early.truth.actual);
+        let model = address
+            .model
+            .map(|model| self.state.tables.models.text(model));
+        let (time, arrived) = (early.truth.time, early.arrived);
+        let document = OrphanDocument {
+            id: &early.id,
+            model,
+            actual,
+            time,
+            arrived,
+            joined,
+        };
+        let index = self
+            .compiled
+            .indices
+            .name(Dataset::Label, document.event_time());
+        let id = crate::flow::document::window_id(&[
+            &self.settings.pipeline,
+            "label",
+            model.unwrap_or_default(),
+            &early.id,
+        ]);
+        let letterhead = &self.compiled.letterhead;
+        out.add(
+            Action::Index { version },
+            &index,
+            &id,
+            super::key_of_id(&id),
+            |bytes| document.write(letterhead, now, bytes),
+        );
+    }
+
+    fn label_part<'v>(&self, ticket: Ticket, actual: &'v Value<'v>) -> Option<LabelPart<'v>> {
+        let open = self.state.join.opens.get(ticket)?;
+        let truth = open.truth?;
+        let tables = &self.state.tables;
+        let (correct, error) = match (tables.judged(open.predicted), tables.judged(truth.actual)) {
+            (Outcome::Class(predicted), Outcome::Class(actual)) => {
+                (Some(predicted == actual), None)
+            }
+            (Outcome::Number(predicted), Outcome::Number(actual)) => {
+                (None, Some(predicted - actual))
+            }
+            _ => (None, None),
+        };
+        let actual = match actual {
+            Value::Class(class) => Value::Class(Cow::Borrowed(class)),
+            Value::Number(number) => Value::Number(*number),
+        };
+        let delay_ms = truth.time.map(|time| time.since(open.time));
+        Some(LabelPart::Joined {
+            actual,
+            time: truth.time,
+            delay_ms,
+            revision: open.revision,
+            correct,
+            error,
+        })
+    }
+
+    fn name_of(&self, ticket: Ticket) -> Option<(String, u64)> {
+        let open = self.state.join.opens.get(ticket)?;
+        let tag = self.state.tables.tag(open.series);
+        Some((prediction_id(open.key, tag), open.key.hash() ^ tag.0))
+    }
+}
