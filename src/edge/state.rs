@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use fjall::compaction::Leveled;
 use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,12 @@ const SEEN: &[u8] = b"edges";
 /// index is read at random, which the system's page cache serves.
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// Writes kept in memory, per keyspace, before they become a table.
-const MEMTABLE_BYTES: u64 = 4 << 20;
+/// Writes kept in memory, per keyspace, before they become a table. Small, since an entry takes several times its
+/// bytes there, and the ones being written to disk are kept beside the new ones.
+const MEMTABLE_BYTES: u64 = 2 << 20;
+
+/// Size of a table. Small, since compaction keeps the filter and the index of the one it writes in memory.
+const TABLE_BYTES: u64 = 16 << 20;
 
 /// Writes in the journal before the oldest keyspace is flushed: the least that fjall takes.
 const JOURNAL_BYTES: u64 = 64 << 20;
@@ -248,10 +253,12 @@ impl Shelf {
             .manual_journal_persist(true)
             .worker_threads(1)
             .open()?;
+        let compaction = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
         let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
                 .manual_journal_persist(true)
+                .compaction_strategy(compaction.clone())
         };
         // Every ticket that is looked for is there.
         let rows =

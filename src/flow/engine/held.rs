@@ -48,6 +48,11 @@ impl Held {
             self.first + self.places.len() as u64,
             "every prediction passes through here"
         );
+        let prediction = prediction.map(|mut prediction| {
+            // There may be very many, and the bound counts what they hold, not what was set aside to write it.
+            prediction.head.shrink_to_fit();
+            prediction
+        });
         self.bytes += prediction
             .as_ref()
             .map_or(0, |prediction| prediction.head.len());

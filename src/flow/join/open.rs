@@ -34,6 +34,9 @@ const STATE_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a prediction in a checkpoint, usually.
 const ROW_BYTES: usize = 80;
 
+/// Bytes of a changed prediction that is not in the queue: itself, and its place in the map at half load.
+const TOUCHED_BYTES: usize = size_of::<Open>() + 2 * (size_of::<Ticket>() + size_of::<usize>());
+
 /// Predictions read ahead from disk when their horizon ends.
 const READ_AHEAD: usize = 256;
 
@@ -120,7 +123,7 @@ pub struct Opens {
     /// When the first arrived.
     oldest: Option<Timestamp>,
     /// Not in memory, but changed: what is on disk is outdated.
-    touched: HashMap<Ticket, Open, DefaultHashBuilder>,
+    touched: HashMap<Ticket, Box<Open>, DefaultHashBuilder>,
     /// Read from disk by the last `find`, and not changed.
     fetched: Vec<(Ticket, Open)>,
     /// Read from disk to leave next.
@@ -251,7 +254,7 @@ impl Opens {
 
     /// Bytes of memory they take, near enough for a bound.
     pub fn bytes(&self) -> usize {
-        self.hot.bytes() + self.touched.capacity() * (size_of::<Open>() + size_of::<Ticket>())
+        self.hot.bytes() + self.touched.len() * TOUCHED_BYTES
     }
 
     /// The prediction with this ticket: in memory, or found by the last [`find`](Self::find).
@@ -265,7 +268,10 @@ impl Opens {
                 .find(|(number, _)| *number == ticket)
                 .map(|(_, open)| open)
         };
-        self.touched.get(&ticket).or_else(fetched)
+        self.touched
+            .get(&ticket)
+            .map(|open| &**open)
+            .or_else(fetched)
     }
 
     /// The same, to change it.
@@ -279,7 +285,7 @@ impl Opens {
                 .position(|(number, _)| *number == ticket)
             {
                 let (_, open) = self.fetched.swap_remove(place);
-                self.touched.insert(ticket, open);
+                self.touched.insert(ticket, Box::new(open));
             }
             self.touched.get_mut(&ticket)?
         };
@@ -480,7 +486,7 @@ impl Opens {
     fn pop_cold(&mut self) -> Option<Open> {
         self.read_ahead();
         let (ticket, open) = self.leaving.pop_front()?;
-        Some(self.touched.remove(&ticket).unwrap_or(open))
+        Some(self.touched.remove(&ticket).map_or(open, |open| *open))
     }
 
     /// Sees to it that the oldest on disk is at hand.
@@ -535,18 +541,15 @@ impl Opens {
     /// the one on its way take as bytes.
     fn evict(&mut self) {
         let (room, touched) = (self.bytes_max / 8 * 5, &mut self.touched);
-        let mut others = touched.capacity() * (size_of::<Open>() + size_of::<Ticket>());
-        while self.hot.bytes() + others > room {
-            let before = touched.len();
+        while self.hot.bytes() + touched.len() * TOUCHED_BYTES > room {
             let keep = |ticket, open: Open| {
                 if open.changed != 0 {
-                    touched.insert(ticket, open);
+                    touched.insert(ticket, Box::new(open));
                 }
             };
             if !self.hot.evict(self.committed, keep) {
                 break;
             }
-            others += (touched.len() - before) * (size_of::<Open>() + size_of::<Ticket>());
         }
     }
 
@@ -554,7 +557,7 @@ impl Opens {
         if ticket >= self.hot.first() {
             self.hot.get_mut(ticket)
         } else {
-            self.touched.get_mut(&ticket)
+            self.touched.get_mut(&ticket).map(|open| &mut **open)
         }
     }
 }
