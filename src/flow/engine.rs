@@ -50,6 +50,8 @@ pub struct Engine {
     state: State,
     /// When dirty windows are published next.
     publish_at: Option<Timestamp>,
+    /// When next a window may have become final.
+    close_at: Option<Timestamp>,
     totals: Totals,
 }
 
@@ -125,6 +127,7 @@ impl Engine {
             compiled,
             state,
             publish_at: None,
+            close_at: None,
             totals,
         })
     }
@@ -290,7 +293,11 @@ impl Engine {
     pub fn advance(&mut self, now: Timestamp, out: &mut Documents) {
         self.ship_held_until(now, out);
         self.expire(now, out);
-        if self.publish_at.is_some_and(|at| at <= now) {
+        if [self.publish_at, self.close_at]
+            .into_iter()
+            .flatten()
+            .any(|at| at <= now)
+        {
             self.publish(now, out);
             self.close_windows(now, out);
             self.publish_at = None;
@@ -310,9 +317,9 @@ impl Engine {
         let patience = self.state.join.earlies.deadline(join.early_label_ttl_ms);
         let waiting = [self.state.held.deadline(), self.publish_at];
         let expiring = if self.settings.expires {
-            [horizon, patience]
+            [horizon, patience, self.close_at]
         } else {
-            [None, None]
+            [None; 3]
         };
         waiting.into_iter().chain(expiring).flatten().min()
     }

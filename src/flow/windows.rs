@@ -237,6 +237,18 @@ impl Windows {
         keys
     }
 
+    /// When next a window may be settled, after `now`: one ends then, or the horizon of its last prediction is over.
+    pub fn settling(&self, now: Timestamp, horizon_ms: i64) -> Option<Timestamp> {
+        let wholes = self.panes.iter().filter(|(key, _)| key.slice == ALL);
+        let moments = wholes.flat_map(|(key, pane)| {
+            let ends = key.length.windows_over(key.start);
+            let ends = ends.map(|start| key.length.end(start));
+            ends.chain([pane.last_arrival.plus(horizon_ms)])
+        });
+        let never = Timestamp(i64::MAX);
+        moments.filter(|at| (now.plus(1)..never).contains(at)).min()
+    }
+
     /// (length, series, start) of what [`settled`](Self::settled) returns.
     fn settled_wholes(
         &self,

@@ -63,6 +63,7 @@ impl Engine {
     /// Publishes windows for the last time, once no label can change them.
     pub(super) fn close_windows(&mut self, now: Timestamp, out: &mut Documents) {
         if !self.settings.expires {
+            self.close_at = None;
             return;
         }
         let keys = self
@@ -73,6 +74,10 @@ impl Engine {
         if self.state.windows.close(&keys) {
             self.state.versions.close(&self.state.windows);
         }
+        self.close_at = self
+            .state
+            .windows
+            .settling(now, self.settings.join.label_horizon_ms);
     }
 
     fn publish_windows(

@@ -357,9 +357,11 @@ impl Engine {
         engine.state.history = kept.history;
         engine.state.hosts = kept.hosts;
         engine.state.versions = kept.rivals;
+        // Time has passed: look at once what there is to publish and to close.
         if engine.state.windows.any_dirty() {
             engine.publish_at = Some(Timestamp(0));
         }
+        engine.close_at = (!engine.state.windows.is_empty()).then_some(Timestamp(0));
         Ok(engine)
     }
 }

@@ -269,6 +269,46 @@ fn windows_become_final_after_the_horizon() {
     assert_eq!(engine.totals().expired, 1);
 }
 
+/// Nobody writes any more: the engine is only woken when it asked to be.
+#[test]
+fn an_idle_pipeline_still_closes_its_windows() {
+    let mut settings = settings();
+    settings.windows = vec![
+        Length::Fixed(60_000),
+        Length::Fixed(86_400_000),
+        Length::Hopping {
+            length: 7_200_000,
+            every: 3_600_000,
+        },
+        Length::Cumulative,
+    ];
+    settings.join.label_horizon_ms = 1_000;
+    let mut engine = Engine::new(settings.clone()).unwrap();
+    let mut index = Index::default();
+    run(
+        &mut engine,
+        &mut index,
+        &[prediction(1, "fraud", "DE")],
+        NINE,
+    );
+    let mut wakes = 0;
+    while let Some(at) = engine.deadline() {
+        if wakes == 3 {
+            engine = Engine::resume(settings.clone(), &engine.checkpoint().unwrap()).unwrap();
+        }
+        run(&mut engine, &mut index, &[], at.0);
+        wakes += 1;
+        assert!(wakes < 30, "{at:?} again and again");
+    }
+    let open: Vec<_> = index
+        .of("modelbeat.quality")
+        .into_iter()
+        .filter(|window| window["window"]["final"] == false)
+        .map(|window| window["window"]["length"].clone())
+        .collect();
+    assert_eq!(open, ["cumulative", "cumulative"]);
+}
+
 /// Two orders of the same records, one of them with a stop and a start in the middle, end in the same index.
 #[test]
 fn order_and_restarts_do_not_show() {
