@@ -7,6 +7,7 @@ mod cold;
 mod early;
 mod hot;
 mod open;
+mod opens;
 #[cfg(test)]
 pub(crate) mod shelf;
 
@@ -17,7 +18,8 @@ use crate::flow::quality::Outcome;
 
 pub use cold::{Cold, ColdError, Delta, Edges, Row, key_of_row};
 pub use early::{Address, Early};
-pub use open::{Chain, Open, Opens, OpensState, Ticket};
+pub use open::Open;
+pub use opens::{Chain, Opens, OpensState, Ticket};
 
 /// The pipeline file's `join:`, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
