@@ -31,7 +31,7 @@ use crate::flow::join::Delta;
 pub use folder::{FolderError, lock_folder};
 
 /// The layout this version writes. Raise it with every change that an older modelbeat cannot read.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 1;
 
 /// `\r\n` shows a transfer in text mode, as PNG's does.
 const MAGIC: [u8; 8] = *b"MBCKPT\r\n";
