@@ -45,6 +45,10 @@ fn main() {
     if let Some(count) = std::env::var(ONE).ok().and_then(|count| count.parse().ok()) {
         return measure(count);
     }
+    // `cargo test --all-targets` runs benches too, unoptimised: nothing to learn from that.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
     println!(
         "state bound {} MiB, batches of {BATCH} records, checkpoints saved inline",
         STATE_BYTES_MAX >> 20
