@@ -262,6 +262,7 @@ impl Opened {
             None => Engine::new(engine).map_err(Error::Settings)?,
         };
         engine.spill_to(Box::new(checkpoints.state().clone()));
+        engine.spill_windows_to(Box::new(checkpoints.state().clone()));
         if checkpoint.is_some() {
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");

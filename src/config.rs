@@ -167,10 +167,10 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         .get("publish_every")
         .and_then(|item| item.duration(Duration::from_secs(1)..=Duration::from_hours(1)))
         .map_or(quality::PUBLISH_EVERY_MS, quality::milliseconds);
-    let min_support = file
-        .get("quality")
-        .and_then(Item::section)
-        .map_or(quality::MIN_SUPPORT, quality::min_support);
+    let (min_support, window_bytes_max) = file.get("quality").and_then(Item::section).map_or(
+        (quality::MIN_SUPPORT, quality::WINDOW_BYTES_MAX),
+        quality::judging,
+    );
     let keep_record = file
         .get("privacy")
         .and_then(Item::section)
@@ -210,6 +210,7 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
             keep_record,
             publish_every_ms,
             min_support,
+            window_bytes_max,
             host_tolerance_ms: host
                 .as_ref()
                 .map_or(0, |host| quality::milliseconds(host.every * 6))

@@ -16,6 +16,9 @@ pub(super) const SLICE_VALUES: usize = 200;
 /// Default of `publish_every`: a person looking at a dashboard sees a label's effect within its refresh.
 pub(super) const PUBLISH_EVERY_MS: i64 = 10_000;
 
+/// Default of `quality.max_state`: some fifty thousand windows without scores.
+pub(super) const WINDOW_BYTES_MAX: usize = 64 << 20;
+
 /// Default of `quality.min_support`: below it a proportion's interval is wider than most differences worth seeing.
 pub(super) const MIN_SUPPORT: u64 = 30;
 
@@ -326,12 +329,20 @@ fn cross(item: &Item<'_>, named: Option<&[(String, String)]>) -> Option<Vec<Stri
     Some(names)
 }
 
-pub(super) fn min_support(mut section: Section<'_>) -> u64 {
+/// `quality:`: minimum support, and memory of the windows in bytes.
+pub(super) fn judging(mut section: Section<'_>) -> (u64, usize) {
     let support = section
         .get("min_support")
         .and_then(|item| item.integer(0..=1_000_000_000));
+    let state = section
+        .get("max_state")
+        .and_then(|item| item.size(8 << 20..=64 << 30))
+        .and_then(|size| usize::try_from(size).ok());
     section.finish();
-    support.unwrap_or(MIN_SUPPORT)
+    (
+        support.unwrap_or(MIN_SUPPORT),
+        state.unwrap_or(WINDOW_BYTES_MAX),
+    )
 }
 
 pub(super) fn milliseconds(duration: Duration) -> i64 {

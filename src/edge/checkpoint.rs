@@ -125,8 +125,11 @@ impl Store {
     /// what was read since then is read again, which the documents' ids make harmless.
     pub fn load(&self) -> Result<Option<Checkpoint>, Error> {
         let checkpoint = self.newest_whole()?;
-        self.state
-            .recover(checkpoint.as_ref().map(|checkpoint| &checkpoint.cold))?;
+        self.state.recover(
+            checkpoint
+                .as_ref()
+                .map(|checkpoint| (&checkpoint.cold, &checkpoint.rows)),
+        )?;
         Ok(checkpoint)
     }
 
@@ -190,7 +193,7 @@ impl Store {
         }
         std::fs::rename(&new, &current).map_err(error("rename", &new))?;
         folder::sync(&self.folder).map_err(error("fsync", &self.folder))?;
-        Ok(self.state.apply(&checkpoint.cold)?)
+        Ok(self.state.apply(&checkpoint.cold, &checkpoint.rows)?)
     }
 }
 
@@ -205,7 +208,7 @@ enum Unread {
 const HEADER: usize = 8 + 4 + 8 + 8 + 8;
 
 fn write(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let heads = postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges))
+    let heads = postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges, &checkpoint.rows))
         .map_err(io::Error::other)?;
     let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
     header.extend_from_slice(&MAGIC);
@@ -272,10 +275,14 @@ fn read(path: &Path) -> Result<Checkpoint, Unread> {
     if format > FORMAT {
         return Err(Unread::Newer(format));
     }
-    let (heads, edges) = postcard::from_bytes(&heads)
+    let (heads, edges, windows) = postcard::from_bytes(&heads)
         .map_err(|error| Unread::Torn(format!("holds unreadable heads: {error}")))?;
-    let cold = Delta { edges, rows };
-    Ok(Checkpoint { heads, state, cold })
+    Ok(Checkpoint {
+        heads,
+        state,
+        cold: Delta { edges, rows },
+        rows: windows,
+    })
 }
 
 fn checksum(parts: &[&[u8]]) -> blake3::Hash {

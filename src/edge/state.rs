@@ -1,4 +1,4 @@
-//! Open predictions on disk: the store behind the engine's memory bound.
+//! Open predictions and resting windows on disk: the store behind the engine's memory bounds.
 //!
 //! Two owners of one handle: the engine reads through [`Cold`], and [`super::checkpoint::Store`] writes, behind every
 //! checkpoint, what that checkpoint's delta says. Invariants: nothing is written that is not in a saved checkpoint file,
@@ -8,6 +8,7 @@
 //! ```text
 //! rows:   ticket (u64, big-endian) → the prediction     written in order of arrival, swept in order of arrival
 //! index:  key (16 bytes)           → its tickets        in no order: small, so that moving it about costs little
+//! windows: length, start, series  → panes of all slices
 //!         "edges"                  → [`Seen`]
 //! ```
 //!
@@ -24,6 +25,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::join::{Cold, ColdError, Delta, Key, Ticket, key_of_row};
+use crate::flow::windows::{RowKey, Rows, RowsDelta};
 
 /// The folder's name in the data folder.
 const FOLDER: &str = "open-predictions";
@@ -102,6 +104,7 @@ struct Shelf {
     database: Database,
     rows: Keyspace,
     index: Keyspace,
+    windows: Keyspace,
 }
 
 /// Which deltas the store has seen.
@@ -130,9 +133,9 @@ impl State {
     ///
     /// # Errors
     /// The disk; or the store is not of this checkpoint's time.
-    pub fn recover(&self, delta: Option<&Delta>) -> Result<(), Error> {
+    pub fn recover(&self, deltas: Option<(&Delta, &RowsDelta)>) -> Result<(), Error> {
         let is_there = self.folder.is_dir();
-        let Some(delta) = delta else {
+        let Some((delta, rows)) = deltas else {
             let removed = if is_there {
                 std::fs::remove_dir_all(&self.folder)
             } else {
@@ -159,7 +162,7 @@ impl State {
             });
         }
         if seen.applied < edges.number {
-            self.apply(delta)
+            self.apply(delta, rows)
         } else {
             Ok(())
         }
@@ -169,11 +172,13 @@ impl State {
     ///
     /// # Errors
     /// The disk.
-    pub fn apply(&self, delta: &Delta) -> Result<(), Error> {
-        if delta.is_empty() {
+    pub fn apply(&self, delta: &Delta, rows: &RowsDelta) -> Result<(), Error> {
+        if delta.is_empty() && rows.is_empty() {
             return Ok(());
         }
-        self.open()?.apply(delta).map_err(self.failed("write"))
+        self.open()?
+            .apply(delta, rows)
+            .map_err(self.failed("write"))
     }
 
     fn open(&self) -> Result<&Shelf, Error> {
@@ -245,6 +250,24 @@ impl Cold for State {
     }
 }
 
+impl Rows for State {
+    fn row(&self, key: &RowKey) -> Result<Option<Vec<u8>>, ColdError> {
+        let mut row = None;
+        self.look_up("read", |shelf| {
+            row = shelf
+                .windows
+                .get(row_key(key)?)?
+                .map(|bytes| bytes.to_vec());
+            Ok(())
+        })?;
+        Ok(row)
+    }
+}
+
+fn row_key(key: &RowKey) -> fjall::Result<Vec<u8>> {
+    Ok(postcard::to_stdvec(key).map_err(std::io::Error::other)?)
+}
+
 impl Shelf {
     fn open(folder: &Path) -> fjall::Result<Self> {
         let database = Database::builder(folder)
@@ -271,10 +294,15 @@ impl Shelf {
                 .filter_policy(FilterPolicy::all(filter))
                 .filter_block_pinning_policy(PinningPolicy::all(true))
         })?;
+        // A window is looked for only if it is there.
+        let windows = database.keyspace("windows", || {
+            options().filter_policy(FilterPolicy::disabled())
+        })?;
         Ok(Self {
             database,
             rows,
             index,
+            windows,
         })
     }
 
@@ -293,10 +321,18 @@ impl Shelf {
             .unwrap_or_default())
     }
 
-    fn apply(&self, delta: &Delta) -> fjall::Result<()> {
+    fn apply(&self, delta: &Delta, windows: &RowsDelta) -> fjall::Result<()> {
         let mut seen = self.seen()?;
         seen.begun = delta.edges.number;
         self.note(seen)?;
+        let mut batch = self.database.batch();
+        for key in &windows.gone {
+            batch.remove(&self.windows, row_key(key)?);
+        }
+        for (key, bytes) in &windows.kept {
+            batch.insert(&self.windows, row_key(key)?, bytes.as_slice());
+        }
+        batch.commit()?;
         let mut rows = delta.rows().peekable();
         while rows.peek().is_some() {
             let mut batch = self.database.batch();

@@ -114,7 +114,7 @@ impl Engine {
             sources: BTreeMap::new(),
             tables: state::Tables::new(&settings, &compiled.slice_names),
             join: Join::new(&settings.join),
-            windows: Windows::new(&settings.windows),
+            windows: Windows::new(&settings.windows, settings.window_bytes_max),
             held: held::Held::default(),
             history: History::default(),
             hosts: publish::HostWindows::default(),

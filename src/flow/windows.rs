@@ -7,6 +7,7 @@
 //! A window whose labels can no longer change is final, in all its slices at once. A pane is dropped when all windows
 //! over it are final, and their places are remembered so that a straggler cannot overwrite what was published.
 
+mod away;
 mod finals;
 mod fold;
 mod length;
@@ -22,10 +23,13 @@ use smallvec::SmallVec;
 use crate::flow::event::Timestamp;
 use crate::flow::slices::ALL;
 
+pub use away::{RowKey, Rows, RowsDelta};
 use finals::Finals;
 pub use fold::Merge;
 pub use length::Length;
 pub use pane::{Judged, Pane, Span};
+
+use away::{Away, Spilled, row_of};
 
 /// Groups of panes remembered between events; beyond it the memory is emptied, which costs a few look-ups.
 const GROUPS_MAX: usize = 8_192;
@@ -69,6 +73,7 @@ pub struct Windows {
     dirty: Vec<u32>,
     groups: HashMap<(Place, i64), SmallVec<[u32; 8]>, DefaultHashBuilder>,
     finals: Finals,
+    spilled: Spilled,
 }
 
 /// What a checkpoint holds of the windows.
@@ -76,11 +81,12 @@ pub struct Windows {
 pub struct WindowsState {
     panes: Vec<(WindowKey, Pane)>,
     finals: Finals,
+    away: BTreeMap<RowKey, Away>,
 }
 
 impl Windows {
     /// Windows of these lengths, none open yet.
-    pub fn new(lengths: &[Length]) -> Self {
+    pub fn new(lengths: &[Length], bytes_max: usize) -> Self {
         let stretch_ms = lengths
             .iter()
             .fold(Length::DAY, |divisor, length| match length {
@@ -96,32 +102,48 @@ impl Windows {
             dirty: Vec::new(),
             groups: HashMap::default(),
             finals: Finals::default(),
+            spilled: Spilled::new(bytes_max),
         }
     }
 
     /// Windows as they were at a checkpoint.
-    pub fn resume(lengths: &[Length], state: WindowsState) -> Self {
-        let mut windows = Self::new(lengths);
+    pub fn resume(
+        lengths: &[Length],
+        bytes_max: usize,
+        state: WindowsState,
+        checkpoint: u64,
+    ) -> Self {
+        let mut windows = Self::new(lengths, bytes_max);
         windows.panes = state.panes.into_iter().collect();
-        windows.dirty = (0_u32..)
-            .zip(windows.panes.values())
-            .filter(|(_, pane)| pane.dirty)
-            .map(|(index, _)| index)
-            .collect();
         windows.finals = state.finals;
+        windows.resume_away(state.away, checkpoint);
+        windows.renumber();
         windows
     }
 
-    /// What a checkpoint must hold.
-    pub fn state(&self) -> WindowsState {
-        WindowsState {
-            panes: self
-                .panes
-                .iter()
-                .map(|(key, pane)| (*key, pane.clone()))
-                .collect(),
+    /// What checkpoint `number` must hold, and what the store of windows must learn with it.
+    ///
+    /// # Errors
+    /// The encoder, which has no reason to.
+    pub fn cut(&mut self, number: u64) -> Result<(WindowsState, RowsDelta), postcard::Error> {
+        let delta = self.leave(number)?;
+        let panes = self.panes.iter().filter(|(key, _)| self.stays(key));
+        let state = WindowsState {
+            panes: panes.map(|(key, pane)| (*key, pane.clone())).collect(),
             finals: self.finals.clone(),
-        }
+            away: self.away(),
+        };
+        Ok((state, delta))
+    }
+
+    /// Finds the dirty panes again, after panes have got other places.
+    fn renumber(&mut self) {
+        self.groups.clear();
+        self.dirty = (0_u32..)
+            .zip(self.panes.values())
+            .filter(|(_, pane)| pane.dirty)
+            .map(|(index, _)| index)
+            .collect();
     }
 
     /// The lengths that events count in.
@@ -131,12 +153,12 @@ impl Windows {
 
     /// How many panes may still change.
     pub fn len(&self) -> usize {
-        self.panes.len()
+        self.panes.len() + self.spilled.keys().count()
     }
 
     /// True before the first event.
     pub fn is_empty(&self) -> bool {
-        self.panes.is_empty()
+        self.panes.is_empty() && self.spilled.away.is_empty()
     }
 
     /// Calls `change` with every pane that an event at `time` counts in: of each length, the whole and each of its
@@ -163,6 +185,10 @@ impl Windows {
         };
         for &index in group {
             if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
+                if self.spilled.is_leaving() {
+                    self.spilled.stay(&row_of(key));
+                }
+                pane.touched = self.spilled.made();
                 change(pane, *key);
                 if let Some(arrived) = arrived {
                     pane.arrive(time, arrived);
@@ -205,7 +231,7 @@ impl Windows {
 
     /// True if the pane may still change.
     pub fn has_pane(&self, key: &WindowKey) -> bool {
-        self.panes.contains_key(key)
+        self.panes.contains_key(key) || self.spilled.has(key)
     }
 
     /// True if the window holds something and may still change.
@@ -224,10 +250,11 @@ impl Windows {
         if settled.is_empty() {
             return Vec::new();
         }
-        let windows = self.panes.keys().flat_map(|key| {
+        let keys = self.panes.keys().copied().chain(self.spilled.keys());
+        let windows = keys.flat_map(|key| {
             key.length
                 .windows_over(key.start)
-                .map(|start| WindowKey { start, ..*key })
+                .map(move |start| WindowKey { start, ..key })
         });
         let mut keys: Vec<_> = windows
             .filter(|key| settled.contains(&(key.length, key.series, key.start)))
@@ -239,14 +266,20 @@ impl Windows {
 
     /// When next a window may be settled, after `now`: one ends then, or the horizon of its last prediction is over.
     pub fn settling(&self, now: Timestamp, horizon_ms: i64) -> Option<Timestamp> {
-        let wholes = self.panes.iter().filter(|(key, _)| key.slice == ALL);
-        let moments = wholes.flat_map(|(key, pane)| {
+        let moments = self.wholes().flat_map(|(key, last_arrival)| {
             let ends = key.length.windows_over(key.start);
-            let ends = ends.map(|start| key.length.end(start));
-            ends.chain([pane.last_arrival.plus(horizon_ms)])
+            let ends = ends.map(move |start| key.length.end(start));
+            ends.chain([last_arrival.plus(horizon_ms)])
         });
         let never = Timestamp(i64::MAX);
         moments.filter(|at| (now.plus(1)..never).contains(at)).min()
+    }
+
+    /// The panes of the wholes, wherever they are, and when the last prediction for each came.
+    fn wholes(&self) -> impl Iterator<Item = (WindowKey, Timestamp)> {
+        let here = self.panes.iter().filter(|(key, _)| key.slice == ALL);
+        here.map(|(key, pane)| (*key, pane.last_arrival))
+            .chain(self.spilled.wholes())
     }
 
     /// (length, series, start) of what [`settled`](Self::settled) returns.
@@ -255,17 +288,17 @@ impl Windows {
         now: Timestamp,
         horizon_ms: i64,
     ) -> BTreeSet<(Length, u32, Timestamp)> {
-        let is_over = |pane: &Pane| pane.last_arrival.plus(horizon_ms) <= now;
+        let is_over = |last_arrival: Timestamp| last_arrival.plus(horizon_ms) <= now;
         let mut settled = BTreeSet::new();
         // Hopping windows wait for each of their panes: (length, series) → start → its horizon is over.
         let mut hopping: BTreeMap<(Length, u32), BTreeMap<Timestamp, bool>> = BTreeMap::new();
-        for (key, pane) in self.panes.iter().filter(|(key, _)| key.slice == ALL) {
+        for (key, last_arrival) in self.wholes() {
             if matches!(key.length, Length::Hopping { .. }) {
                 hopping
                     .entry((key.length, key.series))
                     .or_default()
-                    .insert(key.start, is_over(pane));
-            } else if key.length.end(key.start) <= now && is_over(pane) {
+                    .insert(key.start, is_over(last_arrival));
+            } else if key.length.end(key.start) <= now && is_over(last_arrival) {
                 settled.insert((key.length, key.series, key.start));
             }
         }
@@ -315,9 +348,24 @@ impl Windows {
         for key in settled.iter().filter(|key| key.slice == ALL) {
             self.finals.insert(key.series, key.length, key.start);
         }
-        let (before, finals) = (self.panes.len(), &self.finals);
-        self.panes
-            .retain(|key, _| !finals.contains_all_over(key.series, key.length, key.start));
+        let finals = std::mem::take(&mut self.finals);
+        let is_final = |row: &RowKey| finals.contains_all_over(row.series, row.length, row.start);
+        let before = self.panes.len();
+        let mut dropped = BTreeSet::new();
+        self.panes.retain(|key, _| {
+            let row = row_of(key);
+            let goes = is_final(&row);
+            if goes {
+                dropped.insert(row);
+            }
+            !goes
+        });
+        // Those on their way to the store are forgotten there, too.
+        for row in &dropped {
+            self.spilled.stay(row);
+        }
+        self.forget_rows(is_final);
+        self.finals = finals;
         if self.panes.len() == before {
             return false;
         }
@@ -328,11 +376,16 @@ impl Windows {
     /// The panes of an event, made if missing; those under final windows only are left out.
     fn group(&mut self, place: Place, slices: &[u32], time: Timestamp) -> SmallVec<[u32; 8]> {
         let mut group = SmallVec::new();
-        for &length in &self.lengths {
+        for length in self.lengths.clone() {
             let start = length.start(time);
             if self.finals.contains_all_over(place.series, length, start) {
                 continue;
             }
+            self.fetch_row(&RowKey {
+                length,
+                start,
+                series: place.series,
+            });
             for slice in std::iter::once(ALL).chain(slices.iter().copied()) {
                 let key = WindowKey {
                     length,
@@ -358,5 +411,7 @@ const fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
     a
 }
 
+#[cfg(test)]
+pub(crate) mod shelf;
 #[cfg(test)]
 mod tests;

@@ -347,6 +347,7 @@ fn settings() -> Settings {
         keep_record: true,
         publish_every_ms: 10_000,
         min_support: 1,
+        window_bytes_max: 64 << 20,
         host_tolerance_ms: 60_000,
         expires: true,
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::flow::event::Timestamp;
 use crate::flow::event::{Head, SourceKey};
 use crate::flow::join::{Cold, Edges, Key, Open, Opens};
+use crate::flow::windows::{Length, RowKey, RowsDelta};
 
 fn checkpoint(offset: u64) -> Checkpoint {
     let head = Head {
@@ -17,6 +18,7 @@ fn checkpoint(offset: u64) -> Checkpoint {
         heads: [(SourceKey("file:1:2".into()), head)].into(),
         state: vec![7; 300],
         cold: Delta::default(),
+        rows: RowsDelta::default(),
     }
 }
 
@@ -162,7 +164,10 @@ proptest! {
             (SourceKey(key.into()), Head { input, offset, evidence })
         });
         let cold = Delta { edges: Edges { number, ..Edges::default() }, rows };
-        let checkpoint = Checkpoint { heads: heads.collect(), state, cold };
+        let start = crate::flow::event::Timestamp(60_000);
+        let row = RowKey { length: Length::Month, start, series: 3 };
+        let windows = RowsDelta { kept: vec![(row, state.clone())], gone: vec![row] };
+        let checkpoint = Checkpoint { heads: heads.collect(), state, cold, rows: windows };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c");
         write(&path, &checkpoint).unwrap();

@@ -79,6 +79,7 @@ fn settings(task: Task) -> Settings {
         keep_record: true,
         publish_every_ms: 1_000,
         min_support: 1,
+        window_bytes_max: 64 << 20,
         host_tolerance_ms: 60_000,
         expires: true,
     }

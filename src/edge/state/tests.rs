@@ -7,10 +7,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::event::Timestamp;
 use crate::flow::join::{Open, Opens, OpensState};
+use crate::flow::windows::{Length, RowKey, Rows, RowsDelta};
 
 fn key(id: u8) -> Key {
     Key::of(&id.to_string(), None)
 }
+
+static NO_ROWS: RowsDelta = RowsDelta {
+    kept: Vec::new(),
+    gone: Vec::new(),
+};
 
 /// A checkpoint's state and delta, and what the model held then.
 type Saved = (OpensState, Delta, BTreeMap<Ticket, (u8, u32)>);
@@ -93,13 +99,13 @@ impl Bench {
             }
             Step::Save => {
                 let delta = self.save();
-                self.state.apply(&delta).unwrap();
+                self.state.apply(&delta, &RowsDelta::default()).unwrap();
                 self.opens.committed(self.number);
             }
             Step::SaveAndDie { applied } => {
                 let delta = self.save();
                 if applied {
-                    self.state.apply(&delta).unwrap();
+                    self.state.apply(&delta, &RowsDelta::default()).unwrap();
                 }
                 self.die();
             }
@@ -120,7 +126,7 @@ impl Bench {
         self.opens = Opens::default();
         self.state = State::new(self.folder.path());
         self.state
-            .recover(self.saved.as_ref().map(|(_, delta, _)| delta))
+            .recover(self.saved.as_ref().map(|(_, delta, _)| (delta, &NO_ROWS)))
             .unwrap();
         let (state, delta, list) = self.saved.clone().unwrap_or_default();
         self.opens = Opens::resume(0, &state).unwrap();
@@ -173,16 +179,23 @@ fn a_store_of_another_time_is_refused() {
     let (_, second, _) = bench.saved.clone().unwrap();
     bench.opens = Opens::default();
     bench.state = State::new(bench.folder.path());
-    let refused = bench.state.recover(Some(&first)).unwrap_err().to_string();
+    let refused = bench
+        .state
+        .recover(Some((&first, &RowsDelta::default())))
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.contains("has seen checkpoint 2, and the newest whole checkpoint is 1"),
         "{refused}"
     );
-    bench.state.recover(Some(&second)).unwrap();
+    bench
+        .state
+        .recover(Some((&second, &RowsDelta::default())))
+        .unwrap();
 
     let elsewhere = tempfile::tempdir().unwrap();
     let refused = State::new(elsewhere.path())
-        .recover(Some(&second))
+        .recover(Some((&second, &RowsDelta::default())))
         .unwrap_err()
         .to_string();
     assert!(refused.contains("has seen checkpoint 0"), "{refused}");
@@ -204,7 +217,45 @@ fn without_a_checkpoint_the_store_is_emptied() {
 fn an_empty_delta_needs_no_store() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::new(folder.path());
-    state.recover(Some(&Delta::default())).unwrap();
-    state.apply(&Delta::default()).unwrap();
+    state
+        .recover(Some((&Delta::default(), &RowsDelta::default())))
+        .unwrap();
+    state
+        .apply(&Delta::default(), &RowsDelta::default())
+        .unwrap();
     assert!(!folder.path().join(FOLDER).try_exists().unwrap());
+}
+
+#[test]
+fn a_window_that_rests_is_given_back_until_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |start| RowKey {
+        length: Length::Fixed(60_000),
+        start: Timestamp(start),
+        series: 1,
+    };
+    let state = State::new(folder.path());
+    let kept = RowsDelta {
+        kept: vec![
+            (key(0), b"first".to_vec()),
+            (key(60_000), b"second".to_vec()),
+        ],
+        gone: Vec::new(),
+    };
+    let mut delta = Delta::default();
+    delta.edges.number = 1;
+    state.apply(&delta, &kept).unwrap();
+    drop(state);
+    // Reopened, and the same applied again: a crash between the checkpoint and the store.
+    let state = State::new(folder.path());
+    state.recover(Some((&delta, &kept))).unwrap();
+    assert_eq!(state.row(&key(0)).unwrap(), Some(b"first".to_vec()));
+    let gone = RowsDelta {
+        kept: Vec::new(),
+        gone: vec![key(0)],
+    };
+    delta.edges.number = 2;
+    state.apply(&delta, &gone).unwrap();
+    assert_eq!(state.row(&key(0)).unwrap(), None);
+    assert_eq!(state.row(&key(60_000)).unwrap(), Some(b"second".to_vec()));
 }

@@ -35,18 +35,13 @@ type Family = (Vec<Compared>, Vec<Comparison>);
 
 impl Press<'_> {
     /// Publishes the comparisons that the windows of these keys are part of, and those whose baseline may be another.
-    pub(super) fn comparisons(&mut self, keys: &[WindowKey]) {
+    pub(super) fn comparisons(&mut self, keys: &[WindowKey], overtaken: &[WindowKey]) {
         if !self.tables.has_versions() {
             return;
         }
-        let overtaken = if self.last {
-            Vec::new()
-        } else {
-            self.versions.take_overtaken()
-        };
         let changed: BTreeSet<_> = keys
             .iter()
-            .chain(&overtaken)
+            .chain(overtaken)
             .map(|key| (key.length, key.series, key.start))
             .collect();
         let mut starts: BTreeMap<(Length, u32), BTreeSet<Timestamp>> = BTreeMap::new();

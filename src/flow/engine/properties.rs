@@ -11,6 +11,7 @@ use super::tests::{Index, NINE, batch, settings};
 use super::*;
 use crate::flow::join::shelf::Shelf;
 use crate::flow::windows::Length;
+use crate::flow::windows::shelf::RowShelf;
 
 const HOUR: i64 = 3_600_000;
 const CLASSES: [&str; 3] = ["fraud", "legit", "chargeback"];
@@ -424,6 +425,7 @@ struct Machine {
     settings: Settings,
     engine: Engine,
     shelf: Shelf,
+    rows: RowShelf,
     index: Index,
     now: i64,
     /// The checkpoint on its way, and how many steps it knows.
@@ -436,10 +438,13 @@ impl Machine {
         let shelf = Shelf::default();
         let mut engine = Engine::new(settings.clone()).unwrap();
         engine.spill_to(Box::new(shelf.clone()));
+        let rows = RowShelf::default();
+        engine.spill_windows_to(Box::new(rows.clone()));
         Self {
             settings,
             engine,
             shelf,
+            rows,
             index: Index::default(),
             now: NINE + 6 * HOUR,
             under_way: None,
@@ -462,6 +467,7 @@ impl Machine {
     fn save(&mut self, heard: bool) {
         if let Some((checkpoint, steps)) = self.under_way.take() {
             self.shelf.apply(&checkpoint.cold);
+            self.rows.apply(&checkpoint.rows);
             if heard {
                 self.engine.committed(checkpoint.cold.edges.number);
             }
@@ -483,6 +489,7 @@ impl Machine {
         };
         self.engine = engine;
         self.engine.spill_to(Box::new(self.shelf.clone()));
+        self.engine.spill_windows_to(Box::new(self.rows.clone()));
         for step in &steps[known..] {
             self.push(step);
         }
@@ -509,6 +516,7 @@ impl Machine {
 fn tell(steps: &[Step], state_bytes_max: usize) -> Index {
     let mut settings = story_settings();
     settings.join.state_bytes_max = state_bytes_max;
+    settings.window_bytes_max = state_bytes_max;
     let mut machine = Machine::new(settings);
     for at in 0..steps.len() {
         machine.take(steps, at);

@@ -16,6 +16,9 @@ use crate::flow::quality::{Summary, Tally, summarise};
 use crate::flow::slices::ALL;
 use crate::flow::windows::{Length, Span, WindowKey, Windows};
 
+/// Windows of which slice soever that become final at a time.
+const CLOSED_AT_ONCE: usize = 1_024;
+
 /// Host panes kept: a day of minutes, and hours and days beside them for weeks.
 const HOST_PANES_MAX: usize = 4_096;
 
@@ -66,12 +69,25 @@ impl Engine {
             self.close_at = None;
             return;
         }
-        let keys = self
+        let mut keys = self
             .state
             .windows
             .settled(now, self.settings.join.label_horizon_ms);
-        self.publish_windows(&keys, true, now, out);
-        if self.state.windows.close(&keys) {
+        // After a long stop they may be many, most of them on disk: a few at a time, each with all its slices.
+        let window_of = |key: &WindowKey| (key.length, key.series, key.start);
+        keys.sort_unstable_by_key(|key| (window_of(key), key.slice));
+        let mut dropped = false;
+        let mut rest = keys.as_slice();
+        while let Some(last) = rest.get(rest.len().min(CLOSED_AT_ONCE).saturating_sub(1)) {
+            let (now_due, later) =
+                rest.split_at(rest.partition_point(|key| window_of(key) <= window_of(last)));
+            let mut due = now_due.to_vec();
+            due.sort_unstable();
+            self.publish_windows(&due, true, now, out);
+            dropped |= self.state.windows.close(&due);
+            rest = later;
+        }
+        if dropped {
             self.state.versions.close(&self.state.windows);
         }
         self.close_at = self
@@ -97,6 +113,13 @@ impl Engine {
             versions,
             ..
         } = &mut self.state;
+        let overtaken = if last {
+            Vec::new()
+        } else {
+            versions.take_overtaken()
+        };
+        windows.fetch(keys);
+        windows.fetch(&overtaken);
         let windows = &*windows;
         let (settings, letterhead, indices) = (
             &self.settings,
@@ -126,7 +149,7 @@ impl Engine {
                 press.window(key, tally, span, of_host.get(&(key.length, key.start)));
             });
         }
-        press.comparisons(keys);
+        press.comparisons(keys, &overtaken);
     }
 }
 

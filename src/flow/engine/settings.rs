@@ -27,6 +27,8 @@ pub struct Checkpoint {
     pub state: Vec<u8>,
     /// What the store of open predictions must learn once this is saved; carries the checkpoint's number.
     pub cold: join::Delta,
+    /// What the store of windows must learn with it.
+    pub rows: windows::RowsDelta,
 }
 
 /// Everything the engine must know, as meant by the pipeline file.
@@ -58,6 +60,8 @@ pub struct Settings {
     pub publish_every_ms: i64,
     /// Labelled predictions below which a window is marked `quality.low_support`.
     pub min_support: u64,
+    /// Memory that windows may take, in bytes; beyond it those that rest lie on disk.
+    pub window_bytes_max: usize,
     /// A host snapshot says something of the predictions of the next so many milliseconds.
     pub host_tolerance_ms: i64,
     /// Horizons and patience end (not so under `--once`: nothing expires before the end).

@@ -17,7 +17,7 @@ use crate::flow::join::{Address, Cold, Early, Join, Opens, OpensState};
 use crate::flow::names::Names;
 use crate::flow::quality::{Outcome, Task, TaskKind};
 use crate::flow::slices::{Cuts, OTHER, Slices};
-use crate::flow::windows::{Windows, WindowsState};
+use crate::flow::windows::{Rows, Windows, WindowsState};
 
 /// Classes a pipeline may have. A mapping that takes an id for a class would otherwise fill the memory.
 const CLASSES_MAX: usize = 10_000;
@@ -268,6 +268,7 @@ impl Engine {
         } = &mut self.state;
         *checkpoints += 1;
         let (opens, cold) = join.opens.cut(*checkpoints, held.first())?;
+        let (windows_state, rows) = windows.cut(*checkpoints)?;
         let kept = Kept {
             pipeline: self.settings.pipeline.clone(),
             sources: sources.clone(),
@@ -279,7 +280,7 @@ impl Engine {
             last_version: tables.last_version,
             opens,
             earlies: join.earlies.to_vec(),
-            windows: windows.state(),
+            windows: windows_state,
             held: Cow::Borrowed(held),
             history: history.clone(),
             hosts: hosts.clone(),
@@ -291,12 +292,14 @@ impl Engine {
             heads: heads.clone(),
             state,
             cold,
+            rows,
         })
     }
 
     /// Checkpoint `number` is saved and its delta applied to the store: memory it needed until then is let go.
     pub fn committed(&mut self, number: u64) {
         self.state.join.opens.committed(number);
+        self.state.windows.committed(number);
     }
 
     /// The open predictions that do not fit in memory lie in this store, as the checkpoint resumed from left it.
@@ -304,10 +307,16 @@ impl Engine {
         self.state.join.opens.spill_to(cold);
     }
 
+    /// Windows that do not fit in memory lie in this store, as the checkpoint resumed from left it.
+    pub fn spill_windows_to(&mut self, rows: Box<dyn Rows>) {
+        self.state.windows.spill_to(rows);
+    }
+
     /// Why this engine cannot go on: the store of open predictions could not be read. The last checkpoint is good.
     #[must_use]
     pub fn fault(&self) -> Option<&str> {
-        self.state.join.opens.fault()
+        let opens = self.state.join.opens.fault();
+        opens.or_else(|| self.state.windows.fault())
     }
 
     /// A checkpoint is wanted before its time, for the memory bound's sake.
@@ -353,7 +362,12 @@ impl Engine {
         };
         engine.state.held = kept.held.into_owned();
         engine.state.checkpoints = checkpoint.cold.edges.number;
-        engine.state.windows = Windows::resume(&engine.settings.windows, kept.windows);
+        engine.state.windows = Windows::resume(
+            &engine.settings.windows,
+            engine.settings.window_bytes_max,
+            kept.windows,
+            checkpoint.cold.edges.number,
+        );
         engine.state.history = kept.history;
         engine.state.hosts = kept.hosts;
         engine.state.versions = kept.rivals;

@@ -24,6 +24,11 @@ struct Bin {
 }
 
 impl Calibration {
+    /// Bytes on the heap, near enough for a bound.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bins.len() * 2 * size_of::<(u8, Bin)>()
+    }
+
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
     pub(crate) fn put(&mut self, score: f64, hit: bool, times: i64) {
         let hits = if hit { times } else { 0 };

@@ -21,6 +21,11 @@ pub(crate) struct Exact {
 }
 
 impl Exact {
+    /// Bytes on the heap, near enough for a bound.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<(u8, i128)>()
+    }
+
     /// Adds `value`, `times` over (−1 takes it back). Not a finite number: ignored; callers sort those out.
     pub(crate) fn add(&mut self, value: f64, times: i64) {
         let Some((mantissa, exponent)) = decompose(value) else {

@@ -31,6 +31,11 @@ pub(crate) struct Area {
 }
 
 impl Histogram {
+    /// Bytes on the heap, near enough for a bound.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bins.len() * 2 * size_of::<(u16, (i64, i64))>()
+    }
+
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
     pub(crate) fn put(&mut self, score: f64, of_class: bool, times: i64) {
         let counts = if of_class { (times, 0) } else { (0, times) };

@@ -28,6 +28,21 @@ pub(crate) struct Moments {
 }
 
 impl Moments {
+    /// Bytes it takes, itself included, near enough for a bound.
+    pub(crate) fn bytes(&self) -> usize {
+        let sums = [
+            &self.errors,
+            &self.absolute,
+            &self.squared,
+            &self.actuals,
+            &self.actuals_squared,
+            &self.percentage,
+            &self.symmetric,
+        ];
+        let sums = sums.iter().map(|sum| sum.heap_bytes()).sum::<usize>();
+        size_of::<Self>() + sums + self.absolute_error.heap_bytes()
+    }
+
     /// Adds (`times` = 1) or takes back (−1) one row.
     pub(crate) fn put(&mut self, predicted: f64, actual: f64, times: i64) {
         if !(predicted.abs() <= MAGNITUDE_MAX && actual.abs() <= MAGNITUDE_MAX) {

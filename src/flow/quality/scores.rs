@@ -63,6 +63,18 @@ impl Distribution {
 }
 
 impl Scores {
+    /// Bytes it takes, itself included, near enough for a bound.
+    pub(crate) fn bytes(&self) -> usize {
+        let sums = [&self.sum, &self.brier, &self.log_loss].map(Exact::heap_bytes);
+        let curves = self.curves.values();
+        let curves = curves.map(|curve| size_of::<Histogram>() + curve.heap_bytes());
+        size_of::<Self>()
+            + self.distribution.len() * 2 * size_of::<(u16, i64)>()
+            + self.calibration.heap_bytes()
+            + sums.iter().sum::<usize>()
+            + curves.sum::<usize>()
+    }
+
     /// True if this prediction has scores this task can use.
     pub(crate) fn apply(task: &TaskKind, scored: &Scored<'_>) -> bool {
         headline(task, scored).is_some()

@@ -23,6 +23,11 @@ pub(crate) struct Sketch {
 }
 
 impl Sketch {
+    /// Bytes on the heap, near enough for a bound.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.buckets.len() * 2 * size_of::<(i16, i64)>()
+    }
+
     /// Counts `value`, `times` over (−1 takes it back). Below zero counts as zero; NaN not at all.
     pub(crate) fn add(&mut self, value: f64, times: i64) {
         if value.is_nan() {

@@ -179,6 +179,21 @@ impl Tally {
         self.late_labels += labels;
     }
 
+    /// Bytes on the heap, near enough for a bound: tree nodes are counted as half empty.
+    pub fn heap_bytes(&self) -> usize {
+        let trees = self.answers.len() * 2 * size_of::<(Class, i64)>()
+            + self.cells.len() * 2 * size_of::<((Class, Class), i64)>();
+        let timing = self.timing.as_ref().map_or(0, |timing| {
+            size_of::<Timing>()
+                + timing.latency.heap_bytes()
+                + timing.latency_sum.heap_bytes()
+                + timing.label_delay.heap_bytes()
+        });
+        let scores = self.scores.as_ref().map_or(0, |scores| scores.bytes());
+        let moments = self.moments.as_ref().map_or(0, |moments| moments.bytes());
+        trees + timing + scores + moments
+    }
+
     /// How many changes were taken in: grows with each, and depends on the input alone.
     pub fn revision(&self) -> u64 {
         self.revision

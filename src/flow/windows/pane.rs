@@ -29,6 +29,8 @@ pub struct Pane {
     pub(super) last_arrival: Timestamp,
     /// It changed since it was last published.
     pub(super) dirty: bool,
+    /// Number of the last checkpoint made before it last changed.
+    pub(super) touched: u64,
 }
 
 /// Event times of the earliest and the latest prediction.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::shelf::RowShelf;
 use super::*;
 use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind};
 
@@ -24,12 +25,15 @@ fn an_event_counts_in_every_length_and_slice() {
         length: 3 * MINUTE,
         every: MINUTE,
     };
-    let mut windows = Windows::new(&[
-        Length::Fixed(MINUTE),
-        Length::Month,
-        hopping,
-        Length::Cumulative,
-    ]);
+    let mut windows = Windows::new(
+        &[
+            Length::Fixed(MINUTE),
+            Length::Month,
+            hopping,
+            Length::Cumulative,
+        ],
+        0,
+    );
     let mut keys = Vec::new();
     let time = Timestamp(1_795_510_800_123);
     assert_eq!(
@@ -67,7 +71,7 @@ fn an_event_counts_in_every_length_and_slice() {
 #[test]
 fn a_straggler_does_not_reopen_a_final_window() {
     let lengths = [Length::Fixed(MINUTE)];
-    let mut windows = Windows::new(&lengths);
+    let mut windows = Windows::new(&lengths, 0);
     windows.change(
         PLACE,
         &[],
@@ -95,14 +99,15 @@ fn a_straggler_does_not_reopen_a_final_window() {
         2
     );
     assert_eq!(touched, 0);
-    let resumed = Windows::resume(&lengths, windows.state());
-    assert_eq!(resumed.state(), windows.state());
+    let (state, _) = windows.cut(1).unwrap();
+    let mut resumed = Windows::resume(&lengths, 0, state, 1);
+    assert_eq!(resumed.cut(2).unwrap(), windows.cut(2).unwrap());
     assert!(!resumed.has(&closed[0]));
 }
 
 #[test]
 fn a_cumulative_window_never_ends() {
-    let mut windows = Windows::new(&[Length::Cumulative]);
+    let mut windows = Windows::new(&[Length::Cumulative], 0);
     for time in [500, 100, 900] {
         windows.change(
             PLACE,
@@ -150,7 +155,7 @@ proptest! {
     #[test]
     fn hopping_windows_are_what_lies_in_them(events in events(), panes in 2..6_i64) {
         let length = Length::Hopping { length: panes * MINUTE, every: MINUTE };
-        let mut windows = Windows::new(&[length]);
+        let mut windows = Windows::new(&[length], 0);
         for event in &events {
             let time = Timestamp(event.at * MINUTE + 17);
             windows.change(PLACE, &[], time, Some(time), |pane, _| pane.tally.predict(&TASK, &ANSWER));
@@ -186,7 +191,7 @@ proptest! {
     #[test]
     fn hopping_windows_close_when_all_their_panes_are_over(arrivals in prop::collection::vec((0..8_i64, 0..20_i64), 1..12), panes in 2..4_i64) {
         let length = Length::Hopping { length: panes * MINUTE, every: MINUTE };
-        let mut windows = Windows::new(&[length]);
+        let mut windows = Windows::new(&[length], 0);
         for &(at, arrived) in &arrivals {
             windows.change(PLACE, &[9], Timestamp(at * MINUTE), Some(Timestamp(arrived * MINUTE)), |_, _| {});
         }
@@ -210,4 +215,65 @@ proptest! {
         prop_assert_eq!(closed, expected);
         prop_assert!(windows.is_empty());
     }
+}
+
+#[test]
+fn windows_that_rest_leave_memory_and_come_back_when_touched() {
+    let store = RowShelf::default();
+    let mut windows = Windows::new(&[Length::Fixed(MINUTE)], 0);
+    windows.spill_to(Box::new(store.clone()));
+    let place = Place {
+        series: 0,
+        slice_set: 0,
+    };
+    let duplicate = |windows: &mut Windows, minute: i64| {
+        let time = Timestamp(minute * MINUTE);
+        windows.change(place, &[7], time, Some(time), |pane, _| {
+            pane.tally.duplicate();
+        });
+    };
+    let counted = |windows: &mut Windows, minute: i64, slice: u32| {
+        let key = WindowKey {
+            length: Length::Fixed(MINUTE),
+            series: 0,
+            slice,
+            start: Timestamp(minute * MINUTE),
+        };
+        windows.fetch(&[key]);
+        let mut duplicates = 0;
+        windows.fold(&[key], Tally::merge, |_, tally, _| {
+            duplicates = tally.counts().duplicates;
+        });
+        duplicates
+    };
+    duplicate(&mut windows, 1);
+    duplicate(&mut windows, 2);
+    let (_, delta) = windows.cut(1).unwrap();
+    assert!(delta.is_empty(), "what is not published yet stays");
+    windows.take_dirty();
+    let (_, delta) = windows.cut(2).unwrap();
+    assert_eq!((delta.kept.len(), delta.gone.len()), (2, 0));
+    // Touched before the checkpoint was saved: this one stays, and the store must forget it.
+    duplicate(&mut windows, 2);
+    store.apply(&delta);
+    windows.committed(2);
+    assert_eq!((windows.panes.len(), store.len(), windows.len()), (2, 2, 4));
+    assert!(windows.any_dirty());
+    let (_, delta) = windows.cut(3).unwrap();
+    store.apply(&delta);
+    windows.committed(3);
+    assert_eq!(store.len(), 1);
+    assert_eq!(
+        [counted(&mut windows, 1, 7), counted(&mut windows, 2, 0)],
+        [1, 2]
+    );
+    // Final windows are forgotten in the store, too.
+    let later = Timestamp(10 * MINUTE);
+    windows.take_dirty();
+    let settled = windows.settled(later, MINUTE);
+    windows.fetch(&settled);
+    windows.close(&settled);
+    let (_, delta) = windows.cut(4).unwrap();
+    store.apply(&delta);
+    assert_eq!((windows.len(), store.len()), (0, 0));
 }
