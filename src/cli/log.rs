@@ -20,8 +20,9 @@ pub enum Format {
 /// The filter cannot be parsed.
 pub fn start(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     // A client library's every retry is told by us, with what to do about it.
-    let filter =
-        EnvFilter::builder().parse(format!("{filter},hyper_util=warn,rustls=warn,reqwest=warn"))?;
+    let filter = EnvFilter::builder().parse(format!(
+        "{filter},hyper_util=warn,rustls=warn,reqwest=warn,fjall=warn,lsm_tree=warn"
+    ))?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr);

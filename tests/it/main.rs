@@ -32,4 +32,5 @@ mod rotation;
 mod scikit_learn;
 mod security;
 mod setup;
+mod spill;
 mod wait;
