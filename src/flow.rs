@@ -10,6 +10,7 @@ pub mod engine;
 pub mod event;
 pub mod host;
 pub mod join;
+pub mod json;
 pub mod lines;
 pub mod mapping;
 pub mod names;

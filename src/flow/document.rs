@@ -5,7 +5,6 @@
 //! Its id is made from what it is about and its index from its own event time, so that writing it twice is
 //! writing it once.
 
-pub mod json;
 mod name;
 mod prediction;
 mod window;
@@ -14,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::flow::event::{Position, Timestamp};
+use crate::flow::json;
 
 pub use name::{Dataset, Indices, Tag, window_id};
 pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};

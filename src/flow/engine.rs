@@ -21,11 +21,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::flow::decode::{Decoder, Format, SourceState, Wanted};
+use crate::flow::document::Dataset;
 use crate::flow::document::{Action, DeadLetter, Documents, HostDocument, Indices, Letterhead};
-use crate::flow::document::{Dataset, json};
 use crate::flow::event::{Batch, Event, Head, InputId, Kind, Position, SourceKey, Timestamp};
 use crate::flow::host::{History, HostSnapshot, Metric};
 use crate::flow::join::Join;
+use crate::flow::json;
 use crate::flow::lines;
 use crate::flow::mapping::{Mapping, Unmapped};
 use crate::flow::windows::Windows;

@@ -16,6 +16,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
+use crate::flow::json::{write_integer, write_number, write_text};
 
 pub use aggregate::Aggregate;
 pub use history::History;
@@ -104,9 +105,9 @@ impl HostSnapshot {
             out,
             leaves.map(|(metric, reading)| (metric.path(), reading)),
             |out, reading| match reading {
-                Reading::Integer(number) => nested::integer(out, *number),
-                Reading::Float(number) => nested::float(out, *number),
-                Reading::Text(text) => nested::text(out, text),
+                Reading::Integer(number) => write_integer(*number, out),
+                Reading::Float(number) => write_number(*number, out),
+                Reading::Text(text) => write_text(text, out),
             },
         );
     }

@@ -7,8 +7,8 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::decode::{Record, Row, SourceState};
-use crate::flow::document::json::write_text;
 use crate::flow::event::Field;
+use crate::flow::json::write_text;
 
 /// A source's column names, and where the wanted ones are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::flow::document::json::Date;
 use crate::flow::event::Timestamp;
 use crate::flow::join::Key;
+use crate::flow::json::Date;
 
 /// What a document is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,11 +4,12 @@
 //! and updated later, the stored members and their order are the same.
 
 use crate::flow::decode::Record;
-use crate::flow::document::json::{write_integer, write_number, write_text};
+use crate::flow::document::Letterhead;
 use crate::flow::document::name::{Dataset, Tag, write_prediction_id};
-use crate::flow::document::{Letterhead, json};
 use crate::flow::event::{Prediction, Timestamp, Value};
 use crate::flow::join::Key;
+use crate::flow::json;
+use crate::flow::json::{write_integer, write_number, write_text};
 
 /// The `_id` of a prediction: its join key, and the tag of its pipeline, model and version.
 pub fn prediction_id(key: Key, tag: Tag) -> String {

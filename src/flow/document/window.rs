@@ -2,9 +2,9 @@
 //! class and one a confusion cell.
 
 use crate::flow::document::Letterhead;
-use crate::flow::document::json::{write_integer, write_number, write_text, write_time};
 use crate::flow::document::name::{Dataset, window_id};
 use crate::flow::event::Timestamp;
+use crate::flow::json::{write_integer, write_number, write_text, write_time};
 use crate::flow::windows::Length;
 
 /// All that tells one window from another.

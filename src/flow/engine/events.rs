@@ -284,7 +284,7 @@ fn refuse_the_future(time: Timestamp, now: Timestamp) -> Result<(), Unmapped> {
         return Ok(());
     }
     let mut text = Vec::new();
-    crate::flow::document::json::write_time(time, &mut text);
+    crate::flow::json::write_time(time, &mut text);
     Err(Unmapped::Faulty(format!(
         "its time {} is more than an hour ahead of this host's clock: check the clocks, or the mapping's time path",
         String::from_utf8_lossy(&text)

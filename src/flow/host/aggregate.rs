@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::flow::host::{HostSnapshot, Metric, nested};
+use crate::flow::json::write_number;
 
 /// What the host did over a window. Empty until the first snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,9 +60,9 @@ impl Aggregate {
                 .map(|(metric, tally)| (metric.path(), tally)),
             |out, tally| {
                 out.extend_from_slice(b"{\"avg\":");
-                nested::float(out, tally.sum / tally.count as f64);
+                write_number(tally.sum / tally.count as f64, out);
                 out.extend_from_slice(b",\"max\":");
-                nested::float(out, tally.max);
+                write_number(tally.max, out);
                 out.push(b'}');
             },
         );

@@ -29,26 +29,6 @@ pub(super) fn write<'a, Leaf>(
     close(out, open);
 }
 
-/// Appends a whole number.
-pub(super) fn integer(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Appends a number in the fewest digits that read back as the same number; null where it is not finite.
-pub(super) fn float(out: &mut Vec<u8>, number: f64) {
-    if number.is_finite() {
-        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
-    } else {
-        out.extend_from_slice(b"null");
-    }
-}
-
-/// Appends a text, quoted and escaped.
-pub(super) fn text(out: &mut Vec<u8>, text: &str) {
-    let written = serde_json::to_writer(&mut *out, text);
-    debug_assert!(written.is_ok(), "a Vec takes everything");
-}
-
 /// Length of what both have in common, in whole objects.
 fn shared_objects(left: &str, right: &str) -> usize {
     left.bytes()

@@ -165,15 +165,6 @@ proptest! {
     }
 
     #[test]
-    fn a_float_reads_back_as_it_was(number in proptest::num::f64::NORMAL | proptest::num::f64::ZERO) {
-        let mut out = Vec::new();
-        nested::float(&mut out, number);
-        let written = text(out);
-        prop_assert_eq!(written.parse::<f64>(), Ok(number));
-        prop_assert!(serde_json::from_str::<Value>(&written).is_ok(), "{}", written);
-    }
-
-    #[test]
     fn the_newest_is_what_a_scan_finds(
         steps in vec(1i64..20_000, 0..40),
         time in 0i64..400_000,

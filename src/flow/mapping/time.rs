@@ -140,7 +140,7 @@ fn utc_fast(text: &str) -> Option<Timestamp> {
         && minute < 60
         && second < 60
         && year > 0;
-    let date = crate::flow::document::json::Date { year, month, day };
+    let date = crate::flow::json::Date { year, month, day };
     plain.then(|| {
         date.start()
             .plus(((hour * 60 + minute) * 60 + second) * 1_000 + milliseconds)

@@ -1,6 +1,8 @@
 //! Writes JSON members into a buffer: commas, quotes, escapes. No object is written without a member in it, and no
 //! number that JSON does not have.
 
+use crate::flow::json::{write_integer, write_number, write_text};
+
 /// Members of one object being written, without its braces.
 pub(crate) struct Members<'a> {
     out: &'a mut Vec<u8>,
@@ -16,15 +18,14 @@ impl<'a> Members<'a> {
     /// A whole number.
     pub(crate) fn count(&mut self, name: &str, count: u64) {
         self.name(name);
-        let mut digits = itoa::Buffer::new();
-        self.out.extend_from_slice(digits.format(count).as_bytes());
+        write_integer(count, self.out);
     }
 
     /// A number; nothing at all if it is not finite.
     pub(crate) fn number(&mut self, name: &str, number: f64) {
         if number.is_finite() {
             self.name(name);
-            self.bare(number);
+            write_number(number, self.out);
         }
     }
 
@@ -38,7 +39,7 @@ impl<'a> Members<'a> {
     /// A text.
     pub(crate) fn text(&mut self, name: &str, text: &str) {
         self.name(name);
-        quote(text, self.out);
+        write_text(text, self.out);
     }
 
     /// An array of finite numbers.
@@ -49,7 +50,7 @@ impl<'a> Members<'a> {
             if index > 0 {
                 self.out.push(b',');
             }
-            self.bare(number);
+            write_number(number, self.out);
         }
         self.out.push(b']');
     }
@@ -58,12 +59,11 @@ impl<'a> Members<'a> {
     pub(crate) fn counts(&mut self, name: &str, counts: impl Iterator<Item = u64>) {
         self.name(name);
         self.out.push(b'[');
-        let mut digits = itoa::Buffer::new();
         for (index, count) in counts.enumerate() {
             if index > 0 {
                 self.out.push(b',');
             }
-            self.out.extend_from_slice(digits.format(count).as_bytes());
+            write_integer(count, self.out);
         }
         self.out.push(b']');
     }
@@ -88,32 +88,9 @@ impl<'a> Members<'a> {
             self.out.push(b',');
         }
         self.empty = false;
-        quote(name, self.out);
+        write_text(name, self.out);
         self.out.push(b':');
     }
-
-    fn bare(&mut self, number: f64) {
-        let mut digits = zmij::Buffer::new();
-        let text = digits.format_finite(number);
-        self.out.extend_from_slice(text.as_bytes());
-    }
-}
-
-fn quote(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                let digit = |half: u8| HEX.get(usize::from(half)).copied().unwrap_or(b'0');
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]

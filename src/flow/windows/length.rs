@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::document::json::Date;
 use crate::flow::event::Timestamp;
+use crate::flow::json::Date;
 
 /// How long windows are, and how often one starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

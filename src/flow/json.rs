@@ -1,4 +1,4 @@
-//! The few JSON tokens that documents are written with, straight into a byte buffer.
+//! The few JSON tokens that documents are written with, straight into a byte buffer, and the calendar of their dates.
 
 use crate::flow::event::Timestamp;
 
