@@ -315,32 +315,42 @@ impl Opened {
     }
 }
 
-/// A client that has seen the cluster. Under `--once` a cluster that refuses us ends the run; otherwise shipping
-/// retries until it is mended, and inputs are read meanwhile.
+/// A client for the cluster. Under `--once` a cluster that refuses us ends the run before it begins; otherwise shipping
+/// retries until it is mended, and nothing waits for a host that does not answer: inputs are read meanwhile.
 async fn connect(
     settings: &elastic::Settings,
     index_prefix: &str,
     once: bool,
 ) -> Result<elastic::Elastic, Error> {
     let client = elastic::Elastic::open(settings)?;
-    match client.probe().await {
-        Ok(cluster) => {
-            let version = cluster
-                .version
-                .as_deref()
-                .unwrap_or("hidden from this user");
-            info!(name = %cluster.name, version, flavour = %cluster.flavour, "elasticsearch answers");
-            if setup::is_installed(&client, index_prefix).await == Some(false) {
-                warn!(
-                    index_prefix,
-                    "the index templates are missing, so elasticsearch guesses field types: run `modelbeat setup` with this pipeline file, best before the first document"
-                );
+    let greeting = greet(client.clone(), index_prefix.to_owned());
+    if once {
+        greeting.await?;
+    } else {
+        tokio::spawn(async {
+            if let Err(error) = greeting.await {
+                warn!(%error, "elasticsearch does not answer yet, shipping goes on trying");
             }
-        }
-        Err(error) if once => return Err(error.into()),
-        Err(error) => warn!(%error, "elasticsearch does not answer yet, shipping goes on trying"),
+        });
     }
     Ok(client)
+}
+
+/// Says who the cluster is, and what it lacks.
+async fn greet(client: elastic::Elastic, index_prefix: String) -> Result<(), elastic::Error> {
+    let cluster = client.probe().await?;
+    let version = cluster
+        .version
+        .as_deref()
+        .unwrap_or("hidden from this user");
+    info!(name = %cluster.name, version, flavour = %cluster.flavour, "elasticsearch answers");
+    if setup::is_installed(&client, &index_prefix).await == Some(false) {
+        warn!(
+            index_prefix,
+            "the index templates are missing, so elasticsearch guesses field types: run `modelbeat setup` with this pipeline file, best before the first document"
+        );
+    }
+    Ok(())
 }
 
 fn host_name() -> String {

@@ -8,6 +8,8 @@ use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::wait;
+
 /// Hits taken at a time: large enough to be quick, small enough for a node with a small heap.
 const PAGE: usize = 2_000;
 
@@ -85,10 +87,16 @@ impl Cluster {
         })
     }
 
-    /// One request that must succeed.
+    /// One request that must succeed. The shards of an index that was made a moment ago may not have started: a busy node
+    /// then answers 503, and is asked again.
     #[track_caller]
     pub(crate) fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Value {
-        let (status, answer) = self.call(method, path, body);
+        let (status, answer) = wait::until("the shards to be there", || {
+            match self.call(method, path, body) {
+                (503, answer) => Err(answer.to_string()),
+                answered => Ok(answered),
+            }
+        });
         assert!(
             (200..300).contains(&status),
             "{method} {path} said {status}: {answer}"
