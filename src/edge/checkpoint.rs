@@ -121,8 +121,9 @@ impl Store {
         &self.state
     }
 
-    /// The newest whole checkpoint, with the store of open predictions brought to its point; `None` at the first start. A torn one is reported and the one before it used:
-    /// what was read since then is read again, which the documents' ids make harmless.
+    /// The newest whole checkpoint, with the store on disk brought to its point; `None` at the first start. A torn one is
+    /// reported and the one before it used, unless the store has moved on since: what was read after it is then read
+    /// again, which the documents' ids make harmless.
     pub fn load(&self) -> Result<Option<Checkpoint>, Error> {
         let checkpoint = self.newest_whole()?;
         self.state.recover(

@@ -1,8 +1,8 @@
 //! The dead-letter log: records that became no document and documents that Elasticsearch refused, one JSON object a line.
 //!
-//! `edge::ship` appends and syncs before a barrier passes; the `dead-letters` command lists the log and takes it away,
-//! also while the agent runs. Nothing is ever dropped to make room: at the cap, [`DeadLetters::append`] fails, shipping
-//! waits and says so, and goes on once a person has retried or dropped what is there.
+//! `edge::ship` appends and syncs before a barrier passes; a person reads the log and moves its files away, also while
+//! the agent runs. Nothing is ever dropped to make room: at the cap, [`DeadLetters::append`] fails, shipping
+//! waits and says so, and goes on once a person has made room.
 //!
 //! `dead-letters.ndjson` grows to 64 MiB and is then renamed to `dead-letters.000001.ndjson` and so on. An appender and
 //! a [`take`] exclude each other by `flock` on `dead-letters.lock`, held only for the moment: an appender looks, each time,
@@ -76,8 +76,8 @@ struct Current {
 pub enum Error {
     /// At its cap.
     #[error(
-        "the dead-letter log in {folder} is full ({bytes_max} bytes), and shipping waits for room; look at it with \
-         `modelbeat dead-letters list`, then use `retry` or `drop`", folder = folder.display()
+        "the dead-letter log in {folder} is full ({bytes_max} bytes), and shipping waits for room; each line of \
+         dead-letters*.ndjson there says why: mend the cause, then move those files away", folder = folder.display()
     )]
     Full {
         /// The data folder.
