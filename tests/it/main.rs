@@ -3,8 +3,8 @@
 //! `tests/run` starts the nodes and fetches the data; a story that needs them and does not find them fails and says so.
 //! What the stories share are nouns of their own: [`agent`] (the program under test), [`cluster`] (the node it ships to),
 //! [`documents`] (what is stored, in a form that can be compared), [`published`] (the quality documents, by window),
-//! [`nannyml`] (real data, and what scikit-learn makes of it), [`wait`] (conditions with a deadline). Nothing here asserts
-//! on time.
+//! [`nannyml`] (real data, and what scikit-learn makes of it), [`wait`] (conditions with a deadline). What breaks, and what
+//! becomes of it then, is in [`faults`]. Nothing here asserts on time.
 #![allow(
     clippy::format_collect,
     clippy::format_push_string,
@@ -23,6 +23,8 @@ mod agent;
 mod check;
 mod cluster;
 mod documents;
+#[path = "../faults/faults.rs"]
+mod faults;
 mod http_equals_file;
 mod late_labels;
 mod law;

@@ -76,7 +76,7 @@ pub(super) struct Source {
 pub(super) struct Seen {
     size: u64,
     /// Seconds, nanoseconds.
-    modified: (i64, i64),
+    pub(super) modified: (i64, i64),
 }
 
 /// What a file is to what has been read of it.

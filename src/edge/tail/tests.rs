@@ -193,6 +193,21 @@ fn a_restart_goes_on_where_the_heads_say() {
 }
 
 #[test]
+fn files_met_together_are_read_oldest_first_whatever_their_inodes_are() {
+    let mut desk = Desk::new(&["*.log*"]);
+    // Written newest first, so that neither inodes nor names are in the order of the times.
+    let epoch = std::time::UNIX_EPOCH;
+    for (name, age) in [("a.log", 0), ("a.log.1", 60), ("a.log.2", 120)] {
+        desk.write(name, format!("{age}\n"));
+        let file = fs::File::options().append(true).open(desk.path(name));
+        let modified = epoch + std::time::Duration::from_secs(1_000_000 - age);
+        file.unwrap().set_modified(modified).unwrap();
+    }
+    desk.poll();
+    assert_eq!(desk.news(), ["a.log.2:120", "a.log.1:60", "a.log:0"]);
+}
+
+#[test]
 fn a_file_renamed_within_the_globs_is_read_once() {
     let mut desk = Desk::new(&["a.log*"]);
     desk.write("a.log", "one\n");

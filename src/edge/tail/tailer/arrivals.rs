@@ -11,7 +11,7 @@ use crate::edge::tail::StartAt;
 use crate::edge::tail::find::Found;
 use crate::edge::tail::heads::STARTED;
 use crate::edge::tail::identity::open;
-use crate::edge::tail::source::Source;
+use crate::edge::tail::source::{Seen, Source};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, SourceKey};
 
@@ -20,13 +20,17 @@ use crate::flow::event::{Batch, Head, SourceKey};
 const CANDIDATES_MAX: usize = 256;
 
 impl Tailer {
-    /// Files whose inode no source has: those a head fits go on from it, the others are new.
+    /// Files whose inode no source has: those a head fits go on from it, the others are new. The one longest unchanged
+    /// comes first, so that a rotated log is read in the order in which it was written, whatever its inodes are.
     pub(super) fn take_in_new(&mut self, index: usize, found: &Found, out: &mut Vec<Intake>) {
+        let mut arrivals: Vec<_> = found
+            .files
+            .iter()
+            .filter(|(id, _)| !self.sources.contains_key(id))
+            .collect();
+        arrivals.sort_by_key(|(_, (path, metadata))| (Seen::of(metadata).modified, path));
         let mut candidates = Vec::new();
-        for (id, (path, _)) in &found.files {
-            if self.sources.contains_key(id) {
-                continue;
-            }
+        for (id, (path, _)) in arrivals {
             match self.open_new(index, path, out) {
                 Ok(Some(source)) if source.id == *id => candidates.push(source),
                 // Replaced or unmade since the scan looked: the next one looks again.
