@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::edge::now::now;
 use crate::edge::{
     checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write,
 };
@@ -88,6 +89,20 @@ pub enum Error {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+/// Saves where a start begins: the versions of the documents to come hang on it. On a disk that is full the clock
+/// vouches for them until the next checkpoint is saved.
+fn save_first(engine: &mut Engine, checkpoints: &checkpoint::Store) -> Result<(), Error> {
+    let first = engine
+        .start(now())
+        .map_err(|error| Error::State(error.to_string()))?;
+    match checkpoints.save(&first) {
+        Ok(()) => engine.committed(first.cold.edges.number),
+        Err(error) if error.is_final() => return Err(error.into()),
+        Err(error) => warn!(%error, "cannot save a checkpoint, starting all the same"),
+    }
+    Ok(())
 }
 
 /// Runs one pipeline until `stop` ends, or, under `once`, until all that was there is acknowledged.
@@ -267,6 +282,7 @@ impl Opened {
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
+        save_first(&mut engine, &checkpoints)?;
         let (elastic, ship) = match elasticsearch {
             Some((settings, ship)) => (
                 Some(connect(&settings, &index_prefix, options.once).await?),

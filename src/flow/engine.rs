@@ -13,6 +13,7 @@ mod held;
 mod publish;
 mod settings;
 mod shipping;
+mod stamps;
 mod state;
 mod totals;
 mod versions;
@@ -53,6 +54,8 @@ pub struct Engine {
     publish_at: Option<Timestamp>,
     /// When next a window may have become final.
     close_at: Option<Timestamp>,
+    /// Version of the orphans that found their prediction in this step: their ids differ.
+    found_version: Option<i64>,
     totals: Totals,
 }
 
@@ -78,6 +81,7 @@ struct State {
     history: History,
     hosts: publish::HostWindows,
     versions: versions::Versions,
+    stamps: stamps::Stamps,
     /// Number of the latest checkpoint.
     checkpoints: u64,
 }
@@ -120,6 +124,7 @@ impl Engine {
             history: History::default(),
             hosts: publish::HostWindows::default(),
             versions: versions::Versions::default(),
+            stamps: stamps::Stamps::default(),
             checkpoints: 0,
         };
         let totals = Totals::new(settings.inputs.len());
@@ -129,6 +134,7 @@ impl Engine {
             state,
             publish_at: None,
             close_at: None,
+            found_version: None,
             totals,
         })
     }
@@ -145,11 +151,13 @@ impl Engine {
             return;
         };
         let kind = batch.kind.or(input.kind);
+        self.found_version = None;
         if batch.restart {
             self.state.sources.remove(&batch.source);
         }
         let mut source_state = self.state.sources.remove(&batch.source).flatten();
         for fault in &batch.faults {
+            self.totals.record(batch.input).records += 1;
             self.totals.record(batch.input).dead_letters += 1;
             out.dead_letters.push(dead_letter(
                 batch,
@@ -179,6 +187,7 @@ impl Engine {
             .insert(batch.source.clone(), batch.head.clone());
         self.ship_over_bound(now, out);
         self.schedule_publication(now);
+        debug_assert!(self.totals.is_balanced(), "{:?}", self.totals);
     }
 
     #[expect(
@@ -227,10 +236,12 @@ impl Engine {
                 }
             });
             if let Err(reason) = decoded {
+                self.totals.record(batch.input).records += 1;
                 self.totals.record(batch.input).dead_letters += 1;
                 out.dead_letters
                     .push(dead_letter(batch, batch.base + at as u64, reason, record));
             } else if rows == 0 && had_header {
+                self.totals.record(batch.input).records += 1;
                 self.totals.record(batch.input).ignore("an empty array");
             }
         }
@@ -246,10 +257,16 @@ impl Engine {
     ) -> Result<(), Unmapped> {
         // A record holds at most a prediction and its label; collected, since taking one in needs the whole engine.
         let mut events: smallvec::SmallVec<[Event<'_>; 2]> = smallvec::SmallVec::new();
-        self.compiled
+        let mapped = self
+            .compiled
             .mapping
-            .events(row, kind, |event| events.push(event))?;
+            .events(row, kind, |event| events.push(event));
+        if mapped.is_err() {
+            self.totals.record(input).records += 1;
+            return mapped;
+        }
         for event in events {
+            self.totals.record(input).records += 1;
             match event {
                 Event::Prediction(prediction) => {
                     self.predict(&prediction, &row.record, input, now, out)?;

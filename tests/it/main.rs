@@ -34,5 +34,6 @@ mod rotation;
 mod scikit_learn;
 mod security;
 mod setup;
+mod simulation;
 mod spill;
 mod wait;

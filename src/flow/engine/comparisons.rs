@@ -209,7 +209,6 @@ impl Press<'_> {
         } else {
             (high, low)
         };
-        let version = self.tables.next_version(self.now);
         let index = index_of(self.indices, &candidate);
         let Some(identity) = identity(self.settings, self.tables, &candidate, compared.span) else {
             return;
@@ -218,6 +217,7 @@ impl Press<'_> {
         let id = identity.comparison_id(baseline);
         let Self {
             letterhead,
+            version,
             now,
             last,
             ref mut out,

@@ -478,8 +478,6 @@ impl Machine {
     /// Dies, and reads again what came after the last saved checkpoint.
     fn crash(&mut self, steps: &[Step]) {
         self.under_way = None;
-        // Versions go on from the clock, and starting takes a moment.
-        self.now += 1_000;
         let (engine, known) = match &self.saved {
             Some((checkpoint, known)) => (
                 Engine::resume(self.settings.clone(), checkpoint).unwrap(),
@@ -490,6 +488,8 @@ impl Machine {
         self.engine = engine;
         self.engine.spill_to(Box::new(self.shelf.clone()));
         self.engine.spill_windows_to(Box::new(self.rows.clone()));
+        self.under_way = Some((self.engine.start(Timestamp(self.now)).unwrap(), known));
+        self.save(true);
         for step in &steps[known..] {
             self.push(step);
         }

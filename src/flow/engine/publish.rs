@@ -111,6 +111,7 @@ impl Engine {
             windows,
             hosts,
             versions,
+            stamps,
             ..
         } = &mut self.state;
         let overtaken = if last {
@@ -133,6 +134,7 @@ impl Engine {
             tables,
             windows,
             versions,
+            version: stamps.next(now),
             now,
             last,
             out,
@@ -161,6 +163,8 @@ pub(super) struct Press<'e> {
     pub(super) tables: &'e mut Tables,
     pub(super) windows: &'e Windows,
     pub(super) versions: &'e mut Versions,
+    /// External version of all documents: no two have the same id.
+    pub(super) version: i64,
     pub(super) now: Timestamp,
     /// No label can change these windows any more.
     pub(super) last: bool,
@@ -175,7 +179,6 @@ impl Press<'_> {
         span: Option<Span>,
         host: Option<&Aggregate>,
     ) {
-        let version = self.tables.next_version(self.now);
         let tables = &*self.tables;
         let summary = summarise(
             tally,
@@ -189,6 +192,7 @@ impl Press<'_> {
         };
         let Self {
             letterhead,
+            version,
             now,
             last,
             ref mut out,

@@ -113,12 +113,14 @@ impl Engine {
             return;
         }
         let patience_ended = now.plus(-self.settings.join.early_label_ttl_ms);
+        let mut orphans = Vec::new();
         while let Some((address, early)) = self.state.join.earlies.pop(patience_ended) {
             self.totals.orphans += 1;
             if !early.published {
-                self.ship_orphan(address, &early, false, now, out);
+                orphans.push((address, early));
             }
         }
+        self.ship_orphans(&orphans, now, out);
         let horizon_ended = now.plus(-self.settings.join.label_horizon_ms);
         while self
             .state
@@ -154,8 +156,17 @@ impl Engine {
                 waiting.push((address, early.clone()));
             }
         });
-        for (address, early) in waiting {
-            self.ship_orphan(address, &early, false, now, out);
+        self.ship_orphans(&waiting, now, out);
+    }
+
+    /// One version for all: no address is there twice.
+    fn ship_orphans(&mut self, orphans: &[(Address, Early)], now: Timestamp, out: &mut Documents) {
+        if orphans.is_empty() {
+            return;
+        }
+        let version = self.state.stamps.next(now);
+        for (address, early) in orphans {
+            self.ship_orphan(*address, early, false, version, now, out);
         }
     }
 
@@ -170,7 +181,9 @@ impl Engine {
         if early.published {
             let key = Key::of(&early.id, None);
             let model = (!early.truth.shared).then_some(model);
-            self.ship_orphan(Address { key, model }, early, true, now, out);
+            let stamps = &mut self.state.stamps;
+            let version = *self.found_version.get_or_insert_with(|| stamps.next(now));
+            self.ship_orphan(Address { key, model }, early, true, version, now, out);
         }
     }
 
@@ -179,10 +192,10 @@ impl Engine {
         address: Address,
         early: &Early,
         joined: bool,
+        version: i64,
         now: Timestamp,
         out: &mut Documents,
     ) {
-        let version = self.state.tables.next_version(now);
         let actual = self.state.tables.value(early.truth.actual);
         let model = address
             .model

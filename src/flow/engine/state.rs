@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::decode::SourceState;
 use crate::flow::document::Tag;
+use crate::flow::engine::stamps::Stamps;
 use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
 use crate::flow::event::{SourceKey, Timestamp, Value};
@@ -45,7 +46,6 @@ pub(super) struct Tables {
     negative: Option<u32>,
     /// Slice names and crosses of the pipeline.
     cuts: Cuts,
-    last_version: i64,
 }
 
 /// Everything a checkpoint keeps of the engine, borrowed or owned.
@@ -58,7 +58,8 @@ struct Kept<'e> {
     series: Vec<(u32, u32)>,
     classes: Names,
     slices: Slices,
-    last_version: i64,
+    /// No version above was given, and none will be before a later checkpoint is saved.
+    versions_until: i64,
     opens: OpensState,
     earlies: Vec<(Address, Early)>,
     windows: WindowsState,
@@ -115,7 +116,6 @@ impl Tables {
             classes,
             negative,
             cuts,
-            last_version: 0,
         }
     }
 
@@ -225,12 +225,6 @@ impl Tables {
             _ => outcome,
         }
     }
-
-    /// An external version: later than every one before, and after a lost state later than before it was lost.
-    pub(super) fn next_version(&mut self, now: Timestamp) -> i64 {
-        self.last_version = now.0.max(self.last_version + 1);
-        self.last_version
-    }
 }
 
 /// The task with its classes as numbers, and for a binary one the number of what is not positive.
@@ -264,6 +258,7 @@ impl Engine {
             history,
             hosts,
             versions,
+            stamps,
             checkpoints,
         } = &mut self.state;
         *checkpoints += 1;
@@ -277,7 +272,7 @@ impl Engine {
             series: tables.series.iter().copied().collect(),
             classes: tables.classes.clone(),
             slices: tables.slices.clone(),
-            last_version: tables.last_version,
+            versions_until: stamps.cut(*checkpoints),
             opens,
             earlies: join.earlies.to_vec(),
             windows: windows_state,
@@ -296,10 +291,22 @@ impl Engine {
         })
     }
 
+    /// The checkpoint to be saved before the first document of a new or resumed engine is shipped, and to be told of as
+    /// [`committed`](Self::committed): it makes sure that no version is given twice, even if the clock is set back and the
+    /// process dies before its next checkpoint.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn start(&mut self, now: Timestamp) -> Result<Checkpoint, CheckpointError> {
+        self.state.stamps.see(now);
+        self.checkpoint()
+    }
+
     /// Checkpoint `number` is saved and its delta applied to the store: memory it needed until then is let go.
     pub fn committed(&mut self, number: u64) {
         self.state.join.opens.committed(number);
         self.state.windows.committed(number);
+        self.state.stamps.committed(number);
     }
 
     /// The open predictions that do not fit in memory lie in this store, as the checkpoint resumed from left it.
@@ -340,7 +347,6 @@ impl Engine {
         tables.versions = kept.versions;
         tables.classes = kept.classes;
         tables.slices = kept.slices;
-        tables.last_version = kept.last_version;
         for (model, version) in &kept.series {
             let version = tables.versions.text(*version).to_owned();
             tables.introduce(&engine.settings.pipeline, *model, &version);
@@ -371,6 +377,7 @@ impl Engine {
         engine.state.history = kept.history;
         engine.state.hosts = kept.hosts;
         engine.state.versions = kept.rivals;
+        engine.state.stamps = Stamps::resume(kept.versions_until);
         // Time has passed: look at once what there is to publish and to close.
         if engine.state.windows.any_dirty() {
             engine.publish_at = Some(Timestamp(0));

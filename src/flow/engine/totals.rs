@@ -1,5 +1,5 @@
-//! What came in and what became of it. The equation that must hold at every step, per input:
-//! events = predictions + labels + duplicates + dead letters + ignored.
+//! What came in and what became of it. The equation that must hold at every step, per input ([`InputTotals::is_balanced`]):
+//! records = predictions + labels + duplicates + dead letters + ignored.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,9 @@ pub struct Totals {
 /// The counts of one input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputTotals {
+    /// What was taken in: records, and of one that holds several, each. Counted before anything is decided, so that what
+    /// is dropped without a word shows.
+    pub records: u64,
     /// Predictions taken in.
     pub predictions: u64,
     /// Labels taken in.
@@ -52,6 +55,15 @@ impl Totals {
             .unwrap_or(&mut self.spare)
     }
 
+    /// True if each record of each input was counted as one thing and no other.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.inputs
+            .iter()
+            .chain([&self.spare])
+            .all(InputTotals::is_balanced)
+    }
+
     /// All events of all inputs.
     pub fn events(&self) -> u64 {
         self.inputs.iter().map(InputTotals::events).sum()
@@ -59,7 +71,13 @@ impl Totals {
 }
 
 impl InputTotals {
-    /// All events: the left side of the equation.
+    /// The equation.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.records == self.events()
+    }
+
+    /// All events: the right side of the equation.
     pub fn events(&self) -> u64 {
         self.predictions
             + self.labels

@@ -1,0 +1,112 @@
+//! The flagship: the whole of flow in virtual time, told thousands of stories by a seed. No tokio, no sleep, no thread.
+//!
+//! ```text
+//! story ─▶ logs ─▶ readers ─▶ engine ─▶ lane ─▶ requests ─▶ cluster        the parts in the middle are a process,
+//!           └──────── disk: checkpoint, store, dead letters ◀─┘            which is killed between any two steps
+//! ```
+//!
+//! A story ([`story`]) is what is written to the logs: predictions and labels, early, late, corrected, contradicting and
+//! doubled, and lines that are none. [`world`] picks one possible step after the other: a log grows or goes, a reader reads, the engine
+//! takes, time passes, the cluster stores and answers or does only one of the two ([`cluster`]), a checkpoint is made, saved, applied ([`disk`]),
+//! the clock is set back, the process is killed and starts from what is saved ([`process`], [`shipping`]).
+//!
+//! After every step the conservation equation holds, and no version has gone backwards. In the end, index and dead
+//! letters are what [`oracle`] counts from the story alone, and what a run that nothing disturbed ends with ([`verdict`]).
+//!
+//! `SIM_SEED=7 cargo test --test it simulation` tells the story of one seed; `SIM_SEEDS=200000` those of so many.
+
+mod chance;
+mod cluster;
+mod disk;
+mod oracle;
+mod process;
+mod settings;
+mod shipping;
+mod story;
+mod verdict;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use story::{Means, Story};
+use world::{Trail, World};
+
+/// Seeds that are always told.
+const SEEDS: u64 = 2_000;
+
+#[test]
+fn any_story_ends_as_the_oracle_says_whatever_breaks_on_the_way() {
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().expect("a number"))
+    };
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        if let Err(fault) = run(seed, Means::ALL, &Trail::default()) {
+            panic!("{}", report(seed, &fault));
+        }
+    }
+}
+
+/// Tells the story of a seed twice: disturbed, and not.
+fn run(seed: u64, means: Means, trail: &Trail) -> Result<(), String> {
+    let told = catch_unwind(AssertUnwindSafe(|| {
+        let story = Story::of(seed, means);
+        let expected = oracle::count(&story);
+        let mut world = World::new(seed, &story, means, trail.clone());
+        world.tell()?;
+        let ours = verdict::judge(&world, &story, &expected)?;
+        let mut calm = World::new(seed, &story, Means { records: means.records, ..Means::NONE }, Trail::default());
+        calm.tell()?;
+        let calm = verdict::judge(&calm, &story, &expected)
+            .map_err(|fault| format!("undisturbed, {fault}"))?;
+        verdict::compare(&ours, &calm)
+    }));
+    told.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(format!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+/// The least that fails, told step by step.
+fn report(seed: u64, fault: &str) -> String {
+    let means = shrink(seed);
+    let trail = Trail::kept();
+    let least = run(seed, means, &trail).err().unwrap_or_else(|| fault.to_owned());
+    let lines: Vec<String> = trail.lines().into_iter().map(|line| format!("  {line}")).collect();
+    format!(
+        "seed {seed}: {fault}\n\nthe least of it that fails, with {means:?} and {:?}:\n{}\n\n{least}\n\n\
+         again: SIM_SEED={seed} cargo test --test it simulation",
+        Story::of(seed, means).setting,
+        lines.join("\n"),
+    )
+}
+
+/// Takes away what is not needed to fail.
+fn shrink(seed: u64) -> Means {
+    let mut least = Means::ALL;
+    let fails = |means: Means| run(seed, means, &Trail::default()).is_err();
+    let without: [fn(&mut Means); 4] = [
+        |means| means.trouble = false,
+        |means| means.spill = false,
+        |means| means.clock = false,
+        |means| means.crashes = false,
+    ];
+    for without in without {
+        let mut less = least;
+        without(&mut less);
+        if fails(less) {
+            least = less;
+        }
+    }
+    let most = 40;
+    let records = (1..most).find(|&records| fails(Means { records, ..least }));
+    Means {
+        records: records.unwrap_or(least.records),
+        ..least
+    }
+}
