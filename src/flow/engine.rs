@@ -7,6 +7,7 @@
 //! Invariant: what comes out depends on the records, their order within a source and `now`; replaying the records
 //! since a checkpoint gives the same document ids and the same counts.
 
+mod beaten;
 mod comparisons;
 mod events;
 mod held;

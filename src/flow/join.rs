@@ -164,14 +164,11 @@ impl Join {
                     return Met::Duplicate(ticket);
                 }
                 if let Some(truth) = other.truth.filter(|truth| truth.shared) {
-                    let disputed = other.disputed;
-                    let (id, beaten) = (Box::default(), Vec::new());
                     shared = Some(Early {
-                        id,
+                        id: Box::default(),
                         truth,
                         arrived: open.arrived,
-                        disputed,
-                        beaten,
+                        beaten: other.beaten,
                         published: false,
                     });
                 }

@@ -2,7 +2,7 @@
 
 use crate::flow::decode::Record;
 use crate::flow::document::Documents;
-use crate::flow::engine::{AHEAD_MAX_MS, Engine};
+use crate::flow::engine::{AHEAD_MAX_MS, Engine, beaten};
 use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
 use crate::flow::join::{Address, Key, Met, Open, Ticket, Truth, Verdict};
 use crate::flow::mapping::Unmapped;
@@ -57,7 +57,7 @@ impl Engine {
                 self.state.held.push(ticket, now, None);
                 self.orphan_found(&early, model, now, out);
                 let actual = self.state.tables.value(early.truth.actual);
-                self.set_label(ticket, early.truth, early.disputed, &early.beaten);
+                self.set_label(ticket, early.truth, early.beaten);
                 self.ship_joined(ticket, &actual, Some(held), out);
             }
             None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
@@ -106,10 +106,11 @@ impl Engine {
             }
         }
         if !met {
-            self.state
-                .join
-                .earlies
-                .put(Address { key, model }, &label.id, said.truth, now);
+            let earlies = &mut self.state.join.earlies;
+            let put = earlies.put(Address { key, model }, &label.id, said.truth, now);
+            if let Some((loser, early)) = put {
+                early.beaten = self.state.tables.beaten.with(early.beaten, loser);
+            }
         }
         Ok(())
     }
@@ -120,28 +121,34 @@ impl Engine {
             return;
         };
         let Some(old) = open.truth else {
-            self.set_label(ticket, said.truth, false, &[]);
+            self.set_label(ticket, said.truth, beaten::NONE);
             let held = self.state.held.take(ticket);
             self.ship_joined(ticket, &said.actual, held, out);
             return;
         };
-        let newly_disputed = said.truth.actual != old.actual && !open.disputed;
+        let (contradicts, known) = (said.truth.actual != old.actual, open.beaten);
         let verdict = said.truth.against(&old);
         let wins = matches!(verdict, Verdict::Moves | Verdict::Corrects);
+        let loser = if wins { old } else { said.truth };
+        let beaten = if contradicts {
+            self.state.tables.beaten.with(known, loser.actual)
+        } else {
+            known
+        };
         // A label that only repeats must not mark the prediction as changed: it would be written anew.
-        if (wins || newly_disputed)
+        if (wins || beaten != known)
             && let Some(open) = self.state.join.opens.get_mut(ticket)
         {
-            open.disputed |= newly_disputed;
+            open.beaten = beaten;
             if wins {
                 open.truth = Some(said.truth);
                 open.revision += u32::from(verdict == Verdict::Corrects);
             }
         }
-        if newly_disputed {
+        if contradicts && known == beaten::NONE {
             self.count_dispute(ticket);
         }
-        if verdict == Verdict::Outdated && said.truth.actual != old.actual {
+        if verdict == Verdict::Outdated && contradicts {
             self.count_beaten(ticket, said.truth.actual);
         }
         if !wins {
@@ -153,15 +160,15 @@ impl Engine {
     }
 
     /// The first label of a prediction.
-    fn set_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool, beaten: &[Outcome]) {
+    fn set_label(&mut self, ticket: Ticket, truth: Truth, beaten: u32) {
         if let Some(open) = self.state.join.opens.get_mut(ticket) {
             open.truth = Some(truth);
-            open.disputed = disputed;
+            open.beaten = beaten;
             open.revision += 1;
         }
-        self.count_label(ticket, truth, disputed);
-        for actual in beaten {
-            self.count_beaten(ticket, *actual);
+        self.count_label(ticket, truth, beaten != beaten::NONE);
+        for class in self.state.tables.beaten.of(beaten).to_vec() {
+            self.count_beaten(ticket, Outcome::Class(class));
         }
         self.pair(ticket, None);
     }

@@ -9,7 +9,7 @@ use crate::flow::document::{
 use crate::flow::engine::held::HeldPrediction;
 use crate::flow::engine::{Engine, Index};
 use crate::flow::event::{Prediction, Timestamp, Value};
-use crate::flow::join::{Address, Early, Key, Ticket};
+use crate::flow::join::{Address, Early, Key, Open, Ticket};
 use crate::flow::quality::Outcome;
 
 impl Engine {
@@ -135,9 +135,9 @@ impl Engine {
             if open.truth.is_none() {
                 self.totals.expired += 1;
                 if self.settings.join.mark_expired {
-                    let id = prediction_id(open.key, self.state.tables.tag(open.series));
+                    let (id, key) = self.name_of_open(&open);
                     let index = self.compiled.indices.name(Dataset::Prediction, open.time);
-                    out.add(Action::Update, &index, &id, open.key.hash(), |bytes| {
+                    out.add(Action::Update, &index, &id, key, |bytes| {
                         bytes.extend_from_slice(b"{\"doc\":{");
                         LabelPart::Expired.write(bytes);
                         bytes.extend_from_slice(b"}}");
@@ -259,7 +259,12 @@ impl Engine {
 
     fn name_of(&self, ticket: Ticket) -> Option<(String, u64)> {
         let open = self.state.join.opens.get(ticket)?;
+        Some(self.name_of_open(open))
+    }
+
+    /// The `_id` of a prediction's document and the hash of it: two items with the same hash never fly together.
+    fn name_of_open(&self, open: &Open) -> (String, u64) {
         let tag = self.state.tables.tag(open.series);
-        Some((prediction_id(open.key, tag), open.key.hash() ^ tag.0))
+        (prediction_id(open.key, tag), open.key.hash() ^ tag.0)
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::decode::SourceState;
 use crate::flow::document::Tag;
+use crate::flow::engine::beaten::Beaten;
 use crate::flow::engine::stamps::Stamps;
 use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
@@ -46,6 +47,8 @@ pub(super) struct Tables {
     negative: Option<u32>,
     /// Slice names and crosses of the pipeline.
     cuts: Cuts,
+    /// Values of labels that lost.
+    pub(super) beaten: Beaten,
 }
 
 /// Everything a checkpoint keeps of the engine, borrowed or owned.
@@ -58,6 +61,7 @@ struct Kept<'e> {
     series: Vec<(u32, u32)>,
     classes: Names,
     slices: Slices,
+    beaten: Beaten,
     /// No version above was given, and none will be before a later checkpoint is saved.
     versions_until: i64,
     opens: OpensState,
@@ -116,6 +120,7 @@ impl Tables {
             classes,
             negative,
             cuts,
+            beaten: Beaten::default(),
         }
     }
 
@@ -272,6 +277,7 @@ impl Engine {
             series: tables.series.iter().copied().collect(),
             classes: tables.classes.clone(),
             slices: tables.slices.clone(),
+            beaten: tables.beaten.clone(),
             versions_until: stamps.cut(*checkpoints),
             opens,
             earlies: join.earlies.to_vec(),
@@ -347,6 +353,7 @@ impl Engine {
         tables.versions = kept.versions;
         tables.classes = kept.classes;
         tables.slices = kept.slices;
+        tables.beaten = kept.beaten;
         for (model, version) in &kept.series {
             let version = tables.versions.text(*version).to_owned();
             tables.introduce(&engine.settings.pipeline, *model, &version);

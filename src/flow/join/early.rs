@@ -2,15 +2,13 @@
 
 use std::collections::VecDeque;
 
+use hashbrown::hash_map::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
 use crate::flow::join::{Key, Truth, Verdict};
 use crate::flow::quality::Outcome;
-
-/// Beaten values kept of a label; more contradictions than this are a broken feed, and only leave out a zero.
-const BEATEN_MAX: usize = 16;
 
 /// Whom a waiting label is for: a key, and a model where the label names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,10 +28,8 @@ pub struct Early {
     pub truth: Truth,
     /// When the first label for this address came in; its patience runs from here.
     pub arrived: Timestamp,
-    /// Labels with different values came for this address.
-    pub disputed: bool,
-    /// The other values that came for it.
-    pub beaten: Vec<Outcome>,
+    /// The values of labels that lost, as one number of the engine's; 0: all labels said the same.
+    pub beaten: u32,
     /// It has been published as an orphan (end of a `--once` run), and still waits.
     pub published: bool,
 }
@@ -57,35 +53,38 @@ impl Earlies {
         self.waiting.is_empty()
     }
 
-    /// Lets a label wait; against one already waiting for the same address, the later by label time wins.
-    pub fn put(&mut self, address: Address, id: &str, truth: Truth, now: Timestamp) {
-        if let Some(early) = self.waiting.get_mut(&address) {
-            let verdict = truth.against(&early.truth);
-            let wins = matches!(verdict, Verdict::Corrects | Verdict::Moves);
-            let loser = if wins {
-                std::mem::replace(&mut early.truth, truth)
-            } else {
-                truth
-            };
-            early.published &= !wins;
-            if loser.actual != early.truth.actual {
-                early.disputed = true;
-                if !early.beaten.contains(&loser.actual) && early.beaten.len() < BEATEN_MAX {
-                    early.beaten.push(loser.actual);
-                }
+    /// Lets a label wait; against one already waiting for the same address, the later by label time wins. Returns the value
+    /// that lost, if they differ, and the label that waits on: to be told of it.
+    pub fn put(
+        &mut self,
+        address: Address,
+        id: &str,
+        truth: Truth,
+        now: Timestamp,
+    ) -> Option<(Outcome, &mut Early)> {
+        let early = match self.waiting.entry(address) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(Early {
+                    id: id.into(),
+                    truth,
+                    arrived: now,
+                    beaten: 0,
+                    published: false,
+                });
+                self.order.push_back((now, address));
+                return None;
             }
-            return;
-        }
-        let early = Early {
-            id: id.into(),
-            truth,
-            arrived: now,
-            disputed: false,
-            beaten: Vec::new(),
-            published: false,
         };
-        self.waiting.insert(address, early);
-        self.order.push_back((now, address));
+        let verdict = truth.against(&early.truth);
+        let wins = matches!(verdict, Verdict::Corrects | Verdict::Moves);
+        let loser = if wins {
+            std::mem::replace(&mut early.truth, truth)
+        } else {
+            truth
+        };
+        early.published &= !wins;
+        (loser.actual != early.truth.actual).then_some((loser.actual, early))
     }
 
     /// Takes the label for a prediction of `model`: one that names the model, else one that names none.

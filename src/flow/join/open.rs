@@ -35,8 +35,8 @@ pub struct Open {
     pub scores: Box<[(u32, f64)]>,
     /// The winning label, once there is one.
     pub truth: Option<Truth>,
-    /// Labels with different values came for it.
-    pub disputed: bool,
+    /// The values of labels that lost, as one number of the engine's; 0: all labels said the same.
+    pub beaten: u32,
     /// How often its label was set or changed.
     pub revision: u32,
     /// In memory, how many tickets on the next one with this key is; 0: there is none.
@@ -60,7 +60,7 @@ impl Open {
             score: None,
             scores: Box::default(),
             truth: None,
-            disputed: false,
+            beaten: 0,
             revision: 0,
             next: 0,
             changed: 0,
