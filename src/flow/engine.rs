@@ -140,7 +140,8 @@ impl Engine {
         })
     }
 
-    /// Takes in the records of a batch.
+    /// Takes in the records of a batch. What is over by `now` is over before: whether a label came in time, or a window is final,
+    /// must not hang on who was called first, or a replay would say otherwise.
     pub fn push(&mut self, batch: &Batch, now: Timestamp, out: &mut Documents) {
         let input = self
             .settings
@@ -151,6 +152,9 @@ impl Engine {
             debug_assert!(false, "the agent numbers inputs as the settings do");
             return;
         };
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.advance(now, out);
+        }
         let kind = batch.kind.or(input.kind);
         self.found_version = None;
         if batch.restart {
@@ -241,7 +245,7 @@ impl Engine {
                 self.totals.record(batch.input).dead_letters += 1;
                 out.dead_letters
                     .push(dead_letter(batch, batch.base + at as u64, reason, record));
-            } else if rows == 0 && had_header {
+            } else if rows == 0 && source_state.is_some() == had_header {
                 self.totals.record(batch.input).records += 1;
                 self.totals.record(batch.input).ignore("an empty array");
             }

@@ -31,6 +31,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use story::{Means, Story};
 use world::{Trail, World};
 
+/// The oracle knows counts and labels; that all the rest of a document does not hang on what broke on the way is seen by
+/// telling each so many-th story undisturbed, too.
+const CALM_EVERY: u64 = 4;
+
 /// Seeds that are always told.
 const SEEDS: u64 = 2_000;
 
@@ -51,19 +55,20 @@ fn any_story_ends_as_the_oracle_says_whatever_breaks_on_the_way() {
     }
 }
 
-/// Tells the story of a seed twice: disturbed, and not.
+/// Tells the story of a seed; of some, also undisturbed.
 fn run(seed: u64, means: Means, trail: &Trail) -> Result<(), String> {
     let told = catch_unwind(AssertUnwindSafe(|| {
         let story = Story::of(seed, means);
         let expected = oracle::count(&story);
         let mut world = World::new(seed, &story, means, trail.clone());
         world.tell()?;
-        let ours = verdict::judge(&world, &story, &expected)?;
+        verdict::judge(&world, &story, &expected)?;
+        if seed % CALM_EVERY > 0 {
+            return Ok(());
+        }
         let mut calm = World::new(seed, &story, Means { records: means.records, ..Means::NONE }, Trail::default());
         calm.tell()?;
-        let calm = verdict::judge(&calm, &story, &expected)
-            .map_err(|fault| format!("undisturbed, {fault}"))?;
-        verdict::compare(&ours, &calm)
+        verdict::compare(&world, &calm)
     }));
     told.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

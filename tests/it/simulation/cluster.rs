@@ -215,19 +215,18 @@ impl Index {
         }
     }
 
-    /// `index/_id` → document.
-    pub(super) fn documents(&self) -> BTreeMap<&str, Json> {
-        let whole = |(id, stored): (&'_ String, &Stored)| (id.clone(), stored.whole());
-        self.0
-            .iter()
-            .map(|pair| (pair.0.as_str(), whole(pair).1))
+    /// `index/_id` → document, as `read` reads it.
+    pub(super) fn documents(&self, read: fn(&str) -> Json) -> BTreeMap<&str, Json> {
+        let stored = self.0.iter();
+        stored
+            .map(|(id, stored)| (id.as_str(), stored.whole(read)))
             .collect()
     }
 }
 
 impl Stored {
-    fn whole(&self) -> Json {
-        let mut whole: Json = serde_json::from_str(&self.source).expect("a document is JSON");
+    fn whole(&self, read: fn(&str) -> Json) -> Json {
+        let mut whole = read(&self.source);
         for update in &self.updates {
             let update: Json = serde_json::from_str(update).expect("an update is JSON");
             merge(&mut whole, &update["doc"]);

@@ -24,10 +24,8 @@ pub(super) struct Disk {
 /// What there is of a log.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    pub(super) bytes: Vec<u8>,
-    /// Entries written whole, and where each ends (a post is one record of the journal).
-    pub(super) ends: Vec<usize>,
-    /// Bytes that are to be there in this era.
+    /// So much of its text.
+    pub(super) bytes: usize,
     pub(super) deleted: bool,
     /// A journal's segments below are gone.
     pub(super) cut: usize,

@@ -108,9 +108,9 @@ impl Process {
     pub(super) fn unread(&self, log: usize, written: &Written) -> usize {
         match &self.readers[log] {
             Reader::File(splitter, _) => {
-                written.bytes.len() - usize::try_from(splitter.read_offset()).unwrap()
+                written.bytes - usize::try_from(splitter.read_offset()).unwrap()
             }
-            Reader::Journal(offset) => written.bytes.len() - offset,
+            Reader::Journal(offset) => written.bytes - offset,
             Reader::Gone => 0,
         }
     }
@@ -129,10 +129,10 @@ impl Process {
         match &mut self.readers[log] {
             Reader::File(splitter, fresh) => {
                 let from = usize::try_from(splitter.read_offset()).unwrap();
-                let until = written.bytes.len().min(from + bytes);
+                let until = written.bytes.min(from + bytes);
                 splitter
                     .space(bytes)
-                    .extend_from_slice(&written.bytes[from..until]);
+                    .extend_from_slice(&told.layout.text[from..until]);
                 while let Some(run) = splitter.take() {
                     let restart = std::mem::take(fresh);
                     let offset = splitter.offset();
@@ -142,18 +142,19 @@ impl Process {
             }
             Reader::Journal(offset) => {
                 assert!(*offset >= written.cut, "what was deleted is read again");
-                let next = written.ends.partition_point(|end| end <= offset);
+                let ends = &told.layout.entries;
+                let next = ends.partition_point(|end| end <= offset);
                 let kind_of = |entry: usize| told.entries[entry].1.kind;
-                let mut last = next;
-                while last + 1 < written.ends.len() && last + 1 < next + bytes && kind_of(last + 1) == kind_of(next) {
-                    last += 1;
-                }
+                let is_like = |entry: &usize| {
+                    ends[*entry] <= written.bytes && kind_of(*entry) == kind_of(next)
+                };
+                let end = ends[(next..ends.len()).take(bytes).take_while(is_like).last().unwrap_or(next)];
                 let run = Run {
                     base: *offset as u64,
-                    bytes: written.bytes[*offset..written.ends[last]].to_vec().into(),
+                    bytes: told.layout.text[*offset..end].to_vec().into(),
                     faults: Vec::new(),
                 };
-                *offset = written.ends[last];
+                *offset = end;
                 let mut batch = batch(told.name, told.kind, run, false, *offset as u64);
                 batch.kind = kind_of(next);
                 self.intake.push_back(Intake::Batch(batch));
@@ -166,11 +167,11 @@ impl Process {
     ///
     /// # Errors
     /// An invariant is broken.
-    pub(super) fn push(&mut self, disk: &Disk, story: &Story, now: i64) -> Result<Documents, String> {
+    pub(super) fn push(&mut self, story: &Story, now: i64) -> Result<Documents, String> {
         let mut out = Documents::default();
         match self.intake.pop_front() {
             Some(Intake::Batch(batch)) => {
-                self.records[usize::from(batch.input.0)] += records_in(&batch, story, disk);
+                self.records[usize::from(batch.input.0)] += records_in(&batch, story);
                 self.engine.push(&batch, Timestamp(now), &mut out);
                 self.changed = true;
             }
@@ -248,30 +249,15 @@ impl Process {
 }
 
 /// Records of a batch, by what the story says of its stretch of the log.
-fn records_in(batch: &Batch, story: &Story, disk: &Disk) -> u64 {
-    let log = story
-        .logs
-        .iter()
-        .position(|log| log.name == &*batch.source.0)
-        .expect("a log of the story");
+fn records_in(batch: &Batch, story: &Story) -> u64 {
+    let log = story.logs.iter().find(|log| log.name == &*batch.source.0);
+    let log = log.expect("a log of the story");
     let stretch = batch.base..batch.base + batch.bytes.len() as u64;
     let is_inside = |offset: u64| {
         stretch.contains(&offset) || batch.faults.iter().any(|fault| fault.offset == offset)
     };
-    let mut offset = 0;
-    let mut count = 0;
-    'log: for (_, entry) in &story.logs[log].entries {
-        for record in &entry.records {
-            if offset >= disk.logs[log].bytes.len() as u64 {
-                break 'log;
-            }
-            if is_inside(offset) {
-                count += record.facts.len() as u64;
-            }
-            offset += record.text.len() as u64;
-        }
-    }
-    count
+    let inside = log.layout.records.iter().filter(|(start, _)| is_inside(*start as u64));
+    inside.map(|(_, facts)| *facts as u64).sum()
 }
 
 fn batch(name: &str, kind: LogKind, run: Run, restart: bool, offset: u64) -> Batch {

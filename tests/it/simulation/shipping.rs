@@ -1,7 +1,7 @@
 //! Shipping, step by step: what `edge::ship` does in a loop, cut where a process can die. Lane, requests, verdicts and
 //! backoff are flow's own; only their order of events is chance's.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use modelbeat::flow::bulk::{Lane, Request, backoff};
@@ -41,6 +41,7 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Flight {
     first: u64,
+    ids: BTreeSet<String>,
     left: Vec<Request>,
     attempt: u32,
     /// It is sent again from here on.
@@ -152,14 +153,15 @@ impl Shipping {
         };
         self.sent += request.documents();
         let body = request.body();
-        for document in documents(std::str::from_utf8(&body).unwrap()) {
-            for flight in &self.flights {
-                if flight.holds(&document.id) {
-                    return Err(format!("{} is in two requests in flight", document.id));
-                }
+        let documents = documents(std::str::from_utf8(&body).unwrap());
+        let ids: BTreeSet<String> = documents.into_iter().map(|document| document.id).collect();
+        for flight in &self.flights {
+            if let Some(id) = flight.ids.intersection(&ids).next() {
+                return Err(format!("{id} is in two requests in flight"));
             }
         }
         self.flights.push(Flight {
+            ids,
             first: request.first(),
             left: vec![request],
             attempt: 0,
@@ -292,14 +294,5 @@ impl Shipping {
 impl Flight {
     pub(super) fn documents(&self) -> usize {
         self.left.iter().map(Request::documents).sum()
-    }
-
-    fn holds(&self, id: &str) -> bool {
-        self.left.iter().any(|request| {
-            let body = request.body();
-            documents(std::str::from_utf8(&body).unwrap())
-                .iter()
-                .any(|document| document.id == id)
-        })
     }
 }

@@ -112,6 +112,19 @@ pub(super) struct Log {
     pub(super) goes: bool,
     /// Era and what is written then, in order.
     pub(super) entries: Vec<(usize, Entry)>,
+    pub(super) layout: Layout,
+}
+
+/// A log as bytes, and what lies where in it.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    pub(super) text: Vec<u8>,
+    /// End of what is written in each era and before.
+    pub(super) eras: Vec<usize>,
+    /// End of each entry.
+    pub(super) entries: Vec<usize>,
+    /// Start of each record, and the number of its facts.
+    pub(super) records: Vec<(usize, usize)>,
 }
 
 impl LogKind {
@@ -168,6 +181,23 @@ pub(super) struct Label {
 }
 
 impl Story {
+    /// Lays the logs out.
+    fn laid_out(mut self) -> Self {
+        for log in &mut self.logs {
+            let layout = &mut log.layout;
+            layout.eras = vec![0; self.silences.len() + 1];
+            for (era, entry) in &log.entries {
+                for record in &entry.records {
+                    layout.records.push((layout.text.len(), record.facts.len()));
+                    layout.text.extend_from_slice(&record.text);
+                }
+                layout.entries.push(layout.text.len());
+                layout.eras[*era..].fill(layout.text.len());
+            }
+        }
+        self
+    }
+
     /// The story of a seed.
     pub(super) fn of(seed: u64, means: Means) -> Self {
         let mut teller = Teller::new(seed);
@@ -185,11 +215,12 @@ impl Story {
                 teller.record(era, scope);
             }
         }
-        Self {
+        let story = Self {
             logs: teller.cut_to(means.records),
             silences,
             setting,
-        }
+        };
+        story.laid_out()
     }
 }
 
@@ -214,6 +245,7 @@ impl Teller {
                 kind,
                 goes,
                 entries: Vec::new(),
+                layout: Layout::default(),
             });
         };
         log("json-1", LogKind::Json, chance.percent(30));

@@ -193,13 +193,7 @@ impl<'s> World<'s> {
 
     /// Bytes of a log that belong to this era and are not written yet.
     fn unwritten(&self, log: usize) -> usize {
-        let entries = &self.story.logs[log].entries;
-        let told = entries.iter().filter(|(era, _)| *era <= self.era);
-        let bytes: usize = told
-            .flat_map(|(_, entry)| &entry.records)
-            .map(|record| record.text.len())
-            .sum();
-        bytes - self.disk.logs[log].bytes.len()
+        self.story.logs[log].layout.eras[self.era] - self.disk.logs[log].bytes
     }
 
     /// One of the steps that are possible.
@@ -277,15 +271,14 @@ impl<'s> World<'s> {
         let (told, written) = (&self.story.logs[log], &self.disk.logs[log]);
         let is_whole = told.goes
             && !written.deleted
-            && !written.bytes.is_empty()
-            && told.entries.iter().all(|(era, _)| *era <= self.era)
-            && self.unwritten(log) == 0;
+            && written.bytes > 0
+            && written.bytes == told.layout.text.len();
         let is_read = self.process.may_read() && self.process.unread(log, written) == 0;
         let head = || {
             let saved = self.disk.saved.as_ref()?;
             saved.heads.get(&SourceKey(told.name.into()))
         };
-        is_whole && is_read && head().is_some_and(|head| head.offset == written.bytes.len() as u64)
+        is_whole && is_read && head().is_some_and(|head| head.offset == written.bytes as u64)
     }
 
     fn take(&mut self, step: Step) -> Result<(), String> {
@@ -316,7 +309,7 @@ impl<'s> World<'s> {
                     ),
                     other => format!("the engine takes {other:?}"),
                 });
-                let out = self.process.push(&self.disk, self.story, self.now)?;
+                let out = self.process.push(self.story, self.now)?;
                 self.hand_on(out)?;
             }
             Step::Observe => {
@@ -391,29 +384,15 @@ impl<'s> World<'s> {
 
     /// Appends to a log: posts are written whole, files in pieces that end anywhere.
     fn write(&mut self, log: usize) {
-        let told = &self.story.logs[log];
-        let written = &mut self.disk.logs[log];
-        let most = match told.kind {
-            LogKind::Http => usize::MAX,
+        let layout = &self.story.logs[log].layout;
+        let written = &mut self.disk.logs[log].bytes;
+        let next = layout.entries.iter().find(|end| **end > *written);
+        let most = match self.story.logs[log].kind {
+            LogKind::Http => next.map_or(0, |end| end - *written),
             LogKind::Json | LogKind::Csv => *self.chance.pick(&[20, 300, usize::MAX]),
         };
-        let mut end = 0;
-        for (era, entry) in &told.entries {
-            let text: Vec<u8> = entry.records.iter().flat_map(|record| record.text.clone()).collect();
-            let start = end;
-            end += text.len();
-            if end <= written.bytes.len() {
-                continue;
-            }
-            if *era <= self.era {
-                let rest = &text[written.bytes.len() - start..];
-                written.bytes.extend_from_slice(&rest[..rest.len().min(most)]);
-                if written.bytes.len() == end {
-                    written.ends.push(end);
-                }
-            }
-            return;
-        }
+        let left = layout.eras[self.era] - *written;
+        *written += left.min(most);
     }
 
     /// Hands documents on to shipping. No id may ever get a version that it had.
