@@ -13,7 +13,8 @@
 //! After every step the conservation equation holds, and no version has gone backwards. In the end, index and dead
 //! letters are what [`oracle`] counts from the story alone, and what a run that nothing disturbed ends with ([`verdict`]).
 //!
-//! `SIM_SEED=7 cargo test --test it simulation` tells the story of one seed; `SIM_SEEDS=200000` those of so many.
+//! `SIM_SEED=7 cargo test --test it simulation` tells the story of one seed; `SIM_SEEDS=200000` those of so many, from
+//! `SIM_FROM` on. Compiled with `--config 'profile.dev.package.modelbeat.opt-level=2'` a story takes a fifth of the time.
 
 mod chance;
 mod cluster;
@@ -23,6 +24,7 @@ mod process;
 mod settings;
 mod shipping;
 mod story;
+mod teller;
 mod verdict;
 mod world;
 
@@ -35,8 +37,20 @@ use world::{Trail, World};
 /// telling each so many-th story undisturbed, too.
 const CALM_EVERY: u64 = 4;
 
-/// Seeds that are always told.
-const SEEDS: u64 = 2_000;
+/// Seeds that are told unless `SIM_SEEDS` says otherwise: some seconds of an idle core.
+const SEEDS: u64 = 500;
+
+/// Seeds that are always told, for they found something. What each found also has a test beside the code where one was
+/// missing: a seed tells another story once this folder changes.
+const REGRESSIONS: [u64; 5] = [
+    // Versions went backwards: the clock was set back, and the process killed before its next checkpoint was saved.
+    0,
+    // A label that had lost was not listed for a version of its id that came later: in a replay, a stale cell.
+    2,  // The update of an expired prediction flew beside the creation of its document.
+    24, // Whether a window was final when a batch came hung on who was called first.
+    59, // An empty array was counted as nothing.
+    641,
+];
 
 #[test]
 fn any_story_ends_as_the_oracle_says_whatever_breaks_on_the_way() {
@@ -44,9 +58,12 @@ fn any_story_ends_as_the_oracle_says_whatever_breaks_on_the_way() {
         let text = std::env::var(name).ok()?;
         Some(text.parse::<u64>().expect("a number"))
     };
-    let seeds = match number("SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
+    let seeds: Vec<u64> = if let Some(seed) = number("SIM_SEED") {
+        vec![seed]
+    } else {
+        let from = number("SIM_FROM").unwrap_or(0);
+        let many = from..from + number("SIM_SEEDS").unwrap_or(SEEDS);
+        REGRESSIONS.into_iter().chain(many).collect()
     };
     for seed in seeds {
         if let Err(fault) = run(seed, Means::ALL, &Trail::default()) {
@@ -63,10 +80,18 @@ fn run(seed: u64, means: Means, trail: &Trail) -> Result<(), String> {
         let mut world = World::new(seed, &story, means, trail.clone());
         world.tell()?;
         verdict::judge(&world, &story, &expected)?;
-        if seed % CALM_EVERY > 0 {
+        if !seed.is_multiple_of(CALM_EVERY) {
             return Ok(());
         }
-        let mut calm = World::new(seed, &story, Means { records: means.records, ..Means::NONE }, Trail::default());
+        let mut calm = World::new(
+            seed,
+            &story,
+            Means {
+                records: means.records,
+                ..Means::NONE
+            },
+            Trail::default(),
+        );
         calm.tell()?;
         verdict::compare(&world, &calm)
     }));
@@ -81,8 +106,14 @@ fn run(seed: u64, means: Means, trail: &Trail) -> Result<(), String> {
 fn report(seed: u64, fault: &str) -> String {
     let means = shrink(seed);
     let trail = Trail::kept();
-    let least = run(seed, means, &trail).err().unwrap_or_else(|| fault.to_owned());
-    let lines: Vec<String> = trail.lines().into_iter().map(|line| format!("  {line}")).collect();
+    let least = run(seed, means, &trail)
+        .err()
+        .unwrap_or_else(|| fault.to_owned());
+    let lines: Vec<String> = trail
+        .lines()
+        .into_iter()
+        .map(|line| format!("  {line}"))
+        .collect();
     format!(
         "seed {seed}: {fault}\n\nthe least of it that fails, with {means:?} and {:?}:\n{}\n\n{least}\n\n\
          again: SIM_SEED={seed} cargo test --test it simulation",

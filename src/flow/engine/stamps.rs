@@ -20,11 +20,17 @@ use crate::flow::event::Timestamp;
 /// they are saved in time. Each start moves versions ahead by this, at most.
 const LEASE_MS: i64 = 60_000;
 
+/// Versions stop following the clock so far before the end of the lease. From there on they are counted up: while the cluster
+/// keeps checkpoints waiting, there is one for each of so many publications, days of them.
+const SPARE: i64 = LEASE_MS / 2;
+
 /// Gives versions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stamps {
-    /// The last version given, or that may have been.
+    /// The last version given.
     last: i64,
+    /// The life before may have given all up to here.
+    floor: i64,
     /// The latest clock seen: it may be set back.
     clock: i64,
     /// Where the lease ends that is known to be saved.
@@ -34,16 +40,23 @@ pub(super) struct Stamps {
 }
 
 impl Stamps {
-    /// Goes on from the lease in a checkpoint: all below may have been given.
-    pub(super) fn resume(lease: i64) -> Self {
+    /// Goes on from what a checkpoint holds.
+    pub(super) fn resume(kept: i64) -> Self {
         Self {
-            last: lease,
+            last: kept,
+            floor: kept.saturating_add(LEASE_MS),
             ..Self::default()
         }
     }
 
+    /// A life begins: the checkpoint that is cut next leases what lies above all that may have been given.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        self.see(now);
+        self.last = self.last.max(self.floor);
+    }
+
     /// What the clock says.
-    pub(super) fn see(&mut self, now: Timestamp) {
+    fn see(&mut self, now: Timestamp) {
         self.clock = self.clock.max(now.0);
     }
 
@@ -51,16 +64,16 @@ impl Stamps {
     pub(super) fn next(&mut self, now: Timestamp) -> i64 {
         self.see(now);
         // Without a lease that is saved, the clock is all there is to go by.
-        let most = self.lease.unwrap_or(i64::MAX);
-        self.last = (self.last + 1).max(self.clock.min(most));
+        let most = self.lease.map_or(i64::MAX, |lease| lease - SPARE);
+        self.last = (self.last.max(self.floor) + 1).max(self.clock.min(most));
         self.last
     }
 
-    /// The lease that checkpoint `number` must hold.
+    /// What checkpoint `number` must hold: the lease begins there.
     pub(super) fn cut(&mut self, number: u64) -> i64 {
-        let lease = self.last.max(self.clock).saturating_add(LEASE_MS);
-        self.cut = Some((number, lease));
-        lease
+        let kept = self.last.max(self.clock);
+        self.cut = Some((number, kept.saturating_add(LEASE_MS)));
+        kept
     }
 
     /// Checkpoint `number` is saved.
@@ -84,12 +97,18 @@ mod tests {
 
     #[test]
     fn a_life_begins_above_all_that_the_one_before_may_have_given() {
-        let mut before = Stamps::default();
-        before.see(Timestamp(1_000));
-        let lease = before.cut(1);
-        before.committed(1);
-        // The clock runs far ahead, no further checkpoint is saved, and then the clock is set back.
-        let last = [1_000, 9_000_000, 9_100_000].map(|now| before.next(Timestamp(now)))[2];
-        assert!(Stamps::resume(lease).next(Timestamp(2_000)) > last);
+        let (mut stamps, mut last) = (Stamps::default(), 0);
+        for life in 1..4 {
+            stamps.start(Timestamp(1_000));
+            let kept = stamps.cut(life);
+            stamps.committed(life);
+            // The clock runs far ahead, no further checkpoint is saved, and then the clock is set back.
+            for now in [1_000, 9_000_000, 9_100_000, 2_000] {
+                let next = stamps.next(Timestamp(now));
+                assert!(next > last, "{next} after {last}");
+                last = next;
+            }
+            stamps = Stamps::resume(kept);
+        }
     }
 }

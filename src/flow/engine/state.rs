@@ -62,8 +62,8 @@ struct Kept<'e> {
     classes: Names,
     slices: Slices,
     beaten: Beaten,
-    /// No version above was given, and none will be before a later checkpoint is saved.
-    versions_until: i64,
+    /// Where the lease of versions begins.
+    version: i64,
     opens: OpensState,
     earlies: Vec<(Address, Early)>,
     windows: WindowsState,
@@ -278,7 +278,7 @@ impl Engine {
             classes: tables.classes.clone(),
             slices: tables.slices.clone(),
             beaten: tables.beaten.clone(),
-            versions_until: stamps.cut(*checkpoints),
+            version: stamps.cut(*checkpoints),
             opens,
             earlies: join.earlies.to_vec(),
             windows: windows_state,
@@ -304,7 +304,7 @@ impl Engine {
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
     pub fn start(&mut self, now: Timestamp) -> Result<Checkpoint, CheckpointError> {
-        self.state.stamps.see(now);
+        self.state.stamps.start(now);
         self.checkpoint()
     }
 
@@ -384,7 +384,7 @@ impl Engine {
         engine.state.history = kept.history;
         engine.state.hosts = kept.hosts;
         engine.state.versions = kept.rivals;
-        engine.state.stamps = Stamps::resume(kept.versions_until);
+        engine.state.stamps = Stamps::resume(kept.version);
         // Time has passed: look at once what there is to publish and to close.
         if engine.state.windows.any_dirty() {
             engine.publish_at = Some(Timestamp(0));

@@ -87,13 +87,13 @@ pub(super) fn batch(lines: &[String]) -> Batch {
     }
 }
 
-fn prediction(id: u32, predicted: &str, country: &str) -> String {
+pub(super) fn prediction(id: u32, predicted: &str, country: &str) -> String {
     format!(
         r#"{{"event":"prediction","id":"p-{id}","ts":{NINE},"version":"v7","predicted":"{predicted}","segment":{{"country":"{country}"}}}}"#
     )
 }
 
-fn label(id: u32, actual: &str, minutes: i64) -> String {
+pub(super) fn label(id: u32, actual: &str, minutes: i64) -> String {
     format!(
         r#"{{"event":"label","id":"p-{id}","ts":{},"label":"{actual}"}}"#,
         NINE + minutes * 60_000
@@ -153,7 +153,7 @@ impl Index {
             .collect()
     }
 
-    fn window(&self, slice: &str) -> &Json {
+    pub(super) fn window(&self, slice: &str) -> &Json {
         self.of("modelbeat.quality")
             .into_iter()
             .find(|window| window["slice"]["name"] == slice)
@@ -172,7 +172,7 @@ fn merge(stored: &mut Json, change: &Json) {
     }
 }
 
-fn run(engine: &mut Engine, index: &mut Index, lines: &[String], now: i64) {
+pub(super) fn run(engine: &mut Engine, index: &mut Index, lines: &[String], now: i64) {
     let mut out = Documents::default();
     engine.push(&batch(lines), Timestamp(now), &mut out);
     engine.advance(Timestamp(now), &mut out);

@@ -1,4 +1,4 @@
-//! Chance from a seed: SplitMix64 (Steele, Lea and Flood 2014). Ours, because a seed must mean the same story for as long as
+//! Chance from a seed: `SplitMix64` (Steele, Lea and Flood 2014). Ours, because a seed must mean the same story for as long as
 //! this folder stays as it is: the crates' generators may change their numbers with a version.
 
 /// A stream of numbers that its seed decides.

@@ -105,7 +105,9 @@ impl Cluster {
             Mood::Busy(retry_after_s) => {
                 return Answer::Reply {
                     status: 429,
-                    body: br#"{"error":{"type":"es_rejected_execution_exception","reason":"full"}}"#.to_vec(),
+                    body:
+                        br#"{"error":{"type":"es_rejected_execution_exception","reason":"full"}}"#
+                            .to_vec(),
                     retry_after_s,
                 };
             }
@@ -119,7 +121,8 @@ impl Cluster {
             .iter()
             .any(|document| is_among(&document.id, self.temper.chokes))
         {
-            let error = br#"{"error":{"type":"illegal_argument_exception","reason":"chokes on it"}}"#;
+            let error =
+                br#"{"error":{"type":"illegal_argument_exception","reason":"chokes on it"}}"#;
             return Answer::of(400, error);
         }
         let mut items = Vec::new();

@@ -61,7 +61,9 @@ impl Store {
         for row in opens.rows() {
             let is_known = shelf.opens.contains_key(&row.ticket);
             assert!(row.ticket >= opens.edges.new_from || is_known);
-            shelf.opens.insert(row.ticket, (row.key, row.bytes.to_vec()));
+            shelf
+                .opens
+                .insert(row.ticket, (row.key, row.bytes.to_vec()));
         }
         if !opens.is_empty() {
             shelf.opens = shelf.opens.split_off(&opens.edges.first);

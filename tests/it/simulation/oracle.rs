@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::story::{CLASSES, COUNTRIES, Fact, HOUR, Label, NINE, Prediction, Setting, Silence, Story};
+use super::story::{
+    CLASSES, COUNTRIES, Fact, HOUR, Label, NINE, Prediction, Setting, Silence, Story,
+};
 
 /// What must be.
 #[derive(Debug, Default)]
@@ -237,7 +239,9 @@ fn answer(setting: Setting, prediction: &Prediction) -> Option<&'static str> {
 /// What the model said: without a class, what follows from its score.
 pub(super) fn said(setting: Setting, prediction: &Prediction) -> Option<&'static str> {
     let follows = |score: usize| if score >= 50 { "fraud" } else { "legit" };
-    let score = prediction.score.filter(|_| setting.scores && !setting.multiclass);
+    let score = prediction
+        .score
+        .filter(|_| setting.scores && !setting.multiclass);
     prediction
         .class
         .map(|class| CLASSES[class])
@@ -258,13 +262,19 @@ fn places(setting: Setting, prediction: &Prediction) -> Vec<(Place, Option<i64>)
     let hour = (prediction.time - NINE).div_euclid(HOUR);
     let mut windows = vec![("1h", hour, Some(hour + 1))];
     if setting.hopping {
-        windows.extend([("2h/1h", hour - 1, Some(hour + 1)), ("2h/1h", hour, Some(hour + 2))]);
+        windows.extend([
+            ("2h/1h", hour - 1, Some(hour + 1)),
+            ("2h/1h", hour, Some(hour + 2)),
+        ]);
     }
     if setting.cumulative {
         windows.push(("cumulative", 0, None));
     }
     let country = prediction.country.filter(|_| setting.slices);
-    let slices = [Some("_all".to_owned()), country.map(|country| COUNTRIES[country].to_owned())];
+    let slices = [
+        Some("_all".to_owned()),
+        country.map(|country| COUNTRIES[country].to_owned()),
+    ];
     let mut places = Vec::new();
     for slice in slices.into_iter().flatten() {
         for (length, start, end) in &windows {

@@ -47,7 +47,13 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts from what the disk holds, and saves where it begins; dying in between if `dies`.
-    pub(super) fn start(story: &Story, disk: &mut Disk, bulk_bytes: usize, now: i64, dies: bool) -> Option<Self> {
+    pub(super) fn start(
+        story: &Story,
+        disk: &mut Disk,
+        bulk_bytes: usize,
+        now: i64,
+        dies: bool,
+    ) -> Option<Self> {
         let mut process = Self::resume(story, story.setting.engine(), disk, bulk_bytes);
         let first = process.engine.start(Timestamp(now)).expect("no fault");
         disk.saved = Some(first.clone());
@@ -80,9 +86,10 @@ impl Process {
                     Reader::Gone
                 }
                 LogKind::Http => Reader::Journal(usize::try_from(offset).unwrap()),
-                kind => {
-                    Reader::File(Splitter::new(framing(kind), RECORD_BYTES_MAX, offset), offset == 0)
-                }
+                kind => Reader::File(
+                    Splitter::new(framing(kind), RECORD_BYTES_MAX, offset),
+                    offset == 0,
+                ),
             });
         }
         Self {
@@ -148,7 +155,11 @@ impl Process {
                 let is_like = |entry: &usize| {
                     ends[*entry] <= written.bytes && kind_of(*entry) == kind_of(next)
                 };
-                let end = ends[(next..ends.len()).take(bytes).take_while(is_like).last().unwrap_or(next)];
+                let end = ends[(next..ends.len())
+                    .take(bytes)
+                    .take_while(is_like)
+                    .last()
+                    .unwrap_or(next)];
                 let run = Run {
                     base: *offset as u64,
                     bytes: told.layout.text[*offset..end].to_vec().into(),
@@ -256,7 +267,11 @@ fn records_in(batch: &Batch, story: &Story) -> u64 {
     let is_inside = |offset: u64| {
         stretch.contains(&offset) || batch.faults.iter().any(|fault| fault.offset == offset)
     };
-    let inside = log.layout.records.iter().filter(|(start, _)| is_inside(*start as u64));
+    let inside = log
+        .layout
+        .records
+        .iter()
+        .filter(|(start, _)| is_inside(*start as u64));
     inside.map(|(_, facts)| *facts as u64).sum()
 }
 

@@ -174,7 +174,13 @@ impl Shipping {
     }
 
     /// Sends a flight's next request. What the cluster makes of it is done; the answer is under way.
-    pub(super) fn send(&mut self, flight: usize, cluster: &mut Cluster, mood: Mood, chance: &mut Chance) {
+    pub(super) fn send(
+        &mut self,
+        flight: usize,
+        cluster: &mut Cluster,
+        mood: Mood,
+        chance: &mut Chance,
+    ) {
         let flight = &mut self.flights[flight];
         if let Some(request) = flight.left.last() {
             flight.answer = Some(cluster.bulk(&request.body(), mood, chance));

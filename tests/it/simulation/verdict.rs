@@ -49,7 +49,9 @@ pub(super) fn compare(ours: &World<'_>, calm: &World<'_>) -> Result<(), String> 
         match ours.get(id) {
             None => return Err(format!("undisturbed there is also {id}:\n{document}")),
             Some(other) if other != document => {
-                return Err(format!("{id} is\n{other}\nand undisturbed it is\n{document}"));
+                return Err(format!(
+                    "{id} is\n{other}\nand undisturbed it is\n{document}"
+                ));
             }
             Some(_) => {}
         }
@@ -62,7 +64,9 @@ pub(super) fn compare(ours: &World<'_>, calm: &World<'_>) -> Result<(), String> 
 
 /// A window's ratios follow from its counts, stand behind them, and are most of the document: they are not read.
 fn counts_of(source: &str) -> Json {
-    let head = source.split_once(",\"quality\":{").map(|(head, _)| format!("{head}}}"));
+    let head = source
+        .split_once(",\"quality\":{")
+        .map(|(head, _)| format!("{head}}}"));
     serde_json::from_str(head.as_deref().unwrap_or(source)).expect("a document is JSON")
 }
 
@@ -71,7 +75,9 @@ fn with_letters(world: &World<'_>) -> Result<Index, String> {
     let mut index = world.cluster.index.clone();
     let mut dead = BTreeSet::new();
     for letter in &world.disk.letters {
-        let Some(action) = &letter.action else { continue };
+        let Some(action) = &letter.action else {
+            continue;
+        };
         let lines = format!("{action}\n{}\n", letter.text);
         let document = documents(&lines).remove(0);
         let is_change_of_dead = document.verb == "update" && dead.contains(&document.id);
@@ -85,7 +91,11 @@ fn with_letters(world: &World<'_>) -> Result<Index, String> {
 }
 
 fn letters(world: &World<'_>, expected: &Expected) -> Result<(), String> {
-    let positions = world.disk.letters.iter().filter_map(|letter| letter.position.as_ref());
+    let positions = world
+        .disk
+        .letters
+        .iter()
+        .filter_map(|letter| letter.position.as_ref());
     let found: BTreeSet<(String, u64)> = positions
         .map(|position| (position.source.to_string(), position.offset))
         .collect();
@@ -94,9 +104,16 @@ fn letters(world: &World<'_>, expected: &Expected) -> Result<(), String> {
 
 fn predictions(found: &[&Json], setting: Setting, expected: &Expected) -> Result<(), String> {
     let key = |document: &Json| (text(&document["prediction"]["id"]), version(document));
-    let found: BTreeMap<_, _> = found.iter().map(|document| (key(document), *document)).collect();
+    let found: BTreeMap<_, _> = found
+        .iter()
+        .map(|document| (key(document), *document))
+        .collect();
     let keys = found.keys().cloned().collect();
-    same("predictions", &keys, &expected.predictions.keys().cloned().collect())?;
+    same(
+        "predictions",
+        &keys,
+        &expected.predictions.keys().cloned().collect(),
+    )?;
     for (key, outcome) in &expected.predictions {
         let (document, prediction) = (found[key], &outcome.prediction);
         let label = outcome.label.as_ref();
@@ -130,7 +147,9 @@ fn predictions(found: &[&Json], setting: Setting, expected: &Expected) -> Result
             ],
         );
         if is != must.each_ref() {
-            return Err(format!("prediction {key:?} must say\n{must:?}\nand says\n{document}"));
+            return Err(format!(
+                "prediction {key:?} must say\n{must:?}\nand says\n{document}"
+            ));
         }
     }
     Ok(())
@@ -143,24 +162,42 @@ fn windows(found: &[&Json], setting: Setting, expected: &Expected) -> Result<(),
         let Some(window) = expected.windows.get(&place) else {
             return Err(format!("there must be no window {place:?}: {document}"));
         };
-        let mut names = vec!["predictions", "labelled", "judged", "correct", "unanswered", "duplicates", "late_labels", "corrected_labels"];
+        let mut names = vec![
+            "predictions",
+            "labelled",
+            "judged",
+            "correct",
+            "unanswered",
+            "duplicates",
+            "late_labels",
+            "corrected_labels",
+        ];
         if !setting.multiclass {
             names.extend(["tp", "fp", "fn", "tn"]);
         }
         for name in names {
             let must = window.counts.get(name).copied().unwrap_or(0);
             if document["counts"][name] != must {
-                return Err(format!("window {place:?} must count {must} {name}: {document}"));
+                return Err(format!(
+                    "window {place:?} must count {must} {name}: {document}"
+                ));
             }
         }
         if document["window"]["final"] != window.is_final {
-            return Err(format!("window {place:?} must say final: {}: {document}", window.is_final));
+            return Err(format!(
+                "window {place:?} must say final: {}: {document}",
+                window.is_final
+            ));
         }
         if !seen.insert(place.clone()) {
             return Err(format!("two documents of window {place:?}"));
         }
     }
-    same("windows", &seen, &expected.windows.keys().cloned().collect())
+    same(
+        "windows",
+        &seen,
+        &expected.windows.keys().cloned().collect(),
+    )
 }
 
 /// Each non-empty cell is there, and each that is there says what it holds: one that labels have left says zero.
@@ -168,7 +205,12 @@ fn cells(found: &[&Json], expected: &Expected) -> Result<(), String> {
     let mut left: BTreeSet<_> = expected
         .windows
         .iter()
-        .flat_map(|(place, window)| window.cells.keys().map(move |cell| (place.clone(), cell.clone())))
+        .flat_map(|(place, window)| {
+            window
+                .cells
+                .keys()
+                .map(move |cell| (place.clone(), cell.clone()))
+        })
         .collect();
     for document in found {
         let place = place(document);
@@ -185,7 +227,8 @@ fn cells(found: &[&Json], expected: &Expected) -> Result<(), String> {
         }
         left.remove(&(place, key));
     }
-    left.first().map_or(Ok(()), |cell| Err(format!("there must be a cell {cell:?}")))
+    left.first()
+        .map_or(Ok(()), |cell| Err(format!("there must be a cell {cell:?}")))
 }
 
 /// A class's predictions and labels.
@@ -203,7 +246,8 @@ fn classes(found: &[&Json], expected: &Expected) -> Result<(), String> {
             sum(&|(_, predicted)| *predicted == class),
             sum(&|(actual, predicted)| *actual == class && *predicted == class),
         ];
-        let is = ["support", "predicted", "tp"].map(|name| document["counts"][name].as_u64().unwrap_or(0));
+        let is = ["support", "predicted", "tp"]
+            .map(|name| document["counts"][name].as_u64().unwrap_or(0));
         if is != must {
             return Err(format!("class {class} must say {must:?}: {document}"));
         }
@@ -218,11 +262,18 @@ fn orphans(stored: &Documents<'_>, expected: &Expected) -> Result<(), String> {
             let month = ["2026.11", "2026.12", "2027.01"]
                 .iter()
                 .position(|month| id.starts_with(&format!("modelbeat-labels-{month}/")));
-            let key = (text(&document["prediction"]["id"]), month.ok_or_else(|| format!("an odd index: {id}"))?);
+            let key = (
+                text(&document["prediction"]["id"]),
+                month.ok_or_else(|| format!("an odd index: {id}"))?,
+            );
             found.insert(key, document);
         }
     }
-    same("orphans", &found.keys().cloned().collect(), &expected.orphans.keys().cloned().collect())?;
+    same(
+        "orphans",
+        &found.keys().cloned().collect(),
+        &expected.orphans.keys().cloned().collect(),
+    )?;
     for (key, label) in &expected.orphans {
         let is = &found[key]["label"];
         let time = label.time.map_or(Json::Null, iso);
@@ -244,7 +295,11 @@ fn lasting(world: &World<'_>) -> Result<BTreeMap<String, String>, String> {
             continue;
         }
         let is_timeless = dataset == "modelbeat.label" && document["label"].get("time").is_none();
-        for (object, name) in [("event", "ingested"), ("window", "revision"), ("label", "revision")] {
+        for (object, name) in [
+            ("event", "ingested"),
+            ("window", "revision"),
+            ("label", "revision"),
+        ] {
             if let Some(Json::Object(members)) = document.get_mut(object) {
                 members.remove(name);
             }
@@ -260,13 +315,19 @@ fn lasting(world: &World<'_>) -> Result<BTreeMap<String, String>, String> {
     Ok(lasting)
 }
 
-fn same<K: Ord + std::fmt::Debug>(what: &str, found: &BTreeSet<K>, expected: &BTreeSet<K>) -> Result<(), String> {
+fn same<K: Ord + std::fmt::Debug>(
+    what: &str,
+    found: &BTreeSet<K>,
+    expected: &BTreeSet<K>,
+) -> Result<(), String> {
     if found == expected {
         return Ok(());
     }
     let missing: Vec<_> = expected.difference(found).collect();
     let extra: Vec<_> = found.difference(expected).collect();
-    Err(format!("{what}: missing {missing:?}, and too many {extra:?}"))
+    Err(format!(
+        "{what}: missing {missing:?}, and too many {extra:?}"
+    ))
 }
 
 fn place(document: &Json) -> Place {
@@ -282,7 +343,9 @@ fn place(document: &Json) -> Place {
         let start: jiff::Timestamp = text(&window["start"]).parse().expect("a time");
         (start.as_millisecond() - NINE).div_euclid(HOUR)
     };
-    let slice = document["slice"].get("value").unwrap_or(&document["slice"]["name"]);
+    let slice = document["slice"]
+        .get("value")
+        .unwrap_or(&document["slice"]["name"]);
     (version(document), length, start, text(slice))
 }
 

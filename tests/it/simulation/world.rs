@@ -36,7 +36,9 @@ impl Trail {
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        self.0.as_ref().map_or_else(Vec::new, |lines| lines.borrow().clone())
+        self.0
+            .as_ref()
+            .map_or_else(Vec::new, |lines| lines.borrow().clone())
     }
 }
 
@@ -96,7 +98,8 @@ impl<'s> World<'s> {
     /// A world in which the story will be told, with the means it is given.
     pub(super) fn new(seed: u64, story: &'s Story, means: Means, trail: Trail) -> Self {
         let mut chance = Chance::new(seed, 2);
-        let [refuses, chokes, limit] = [15, 10, 15].map(|times| means.trouble && chance.percent(times));
+        let [refuses, chokes, limit] =
+            [15, 10, 15].map(|times| means.trouble && chance.percent(times));
         let temper = Temper {
             refuses: refuses.then(|| chance.number()),
             chokes: chokes.then(|| chance.number()),
@@ -107,7 +110,9 @@ impl<'s> World<'s> {
         disk.logs.resize_with(story.logs.len(), Written::default);
         let now = NINE + 10 * HOUR;
         let process = Process::start(story, &mut disk, bulk_bytes, now, false).expect("it lives");
-        let so_many = |is_on: bool, most: usize, chance: &mut Chance| if is_on { chance.below(most) } else { 0 };
+        let so_many = |is_on: bool, most: usize, chance: &mut Chance| {
+            if is_on { chance.below(most) } else { 0 }
+        };
         let budget = Budget {
             crashes: so_many(means.crashes, 5, &mut chance),
             stops: so_many(means.crashes, 2, &mut chance),
@@ -171,7 +176,9 @@ impl<'s> World<'s> {
         let process = &self.process;
         let is_settled = process.shipping.is_idle() && !process.changed;
         if self.era < self.story.silences.len() {
-            let is_saved = process.under_way.is_none_or(|number| number <= process.shipping.saved);
+            let is_saved = process
+                .under_way
+                .is_none_or(|number| number <= process.shipping.saved);
             is_settled
                 && is_saved
                 && process.ending.is_none()
@@ -232,13 +239,17 @@ impl<'s> World<'s> {
             if process.is_due(self.now) {
                 steps.push(Step::Advance);
             }
-            if process.changed && process.under_way.is_none_or(|number| number <= process.shipping.saved) {
+            if process.changed
+                && process
+                    .under_way
+                    .is_none_or(|number| number <= process.shipping.saved)
+            {
                 steps.push(Step::Checkpoint);
             }
-            if process.has_read(&self.disk) && self.has_written() {
-                if self.era == self.story.silences.len() && !process.is_due(self.now) {
-                    steps.push(Step::Finish);
-                }
+            let is_last_era = self.era == self.story.silences.len();
+            let has_read = process.has_read(&self.disk) && self.has_written();
+            if is_last_era && has_read && !process.is_due(self.now) {
+                steps.push(Step::Finish);
             }
             if process.intake.is_empty() && self.budget.stops > 0 {
                 steps.push(Step::Stop);
@@ -289,14 +300,16 @@ impl<'s> World<'s> {
                 self.process.readers[log] = Reader::Gone;
                 let key = SourceKey(self.story.logs[log].name.into());
                 self.process.intake.push_back(Intake::Gone(key));
-                self.trail.say(|| format!("{} is deleted", self.story.logs[log].name));
+                self.trail
+                    .say(|| format!("{} is deleted", self.story.logs[log].name));
             }
             Step::Read(log) => {
                 let bytes = match self.story.logs[log].kind {
                     LogKind::Http => 1 + self.chance.below(3),
                     LogKind::Json | LogKind::Csv => *self.chance.pick(&[7, 60, 200, 100_000]),
                 };
-                self.process.read(self.story, log, &self.disk.logs[log], bytes);
+                self.process
+                    .read(self.story, log, &self.disk.logs[log], bytes);
             }
             Step::Push => {
                 self.trail.say(|| match self.process.intake.front() {
@@ -304,7 +317,8 @@ impl<'s> World<'s> {
                         "the engine takes {} from {} on: {} and {} faults",
                         batch.source,
                         batch.base,
-                        String::from_utf8_lossy(batch.bytes.get(..2_000).unwrap_or(&batch.bytes)).trim_end(),
+                        String::from_utf8_lossy(batch.bytes.get(..2_000).unwrap_or(&batch.bytes))
+                            .trim_end(),
                         batch.faults.len()
                     ),
                     other => format!("the engine takes {other:?}"),
@@ -323,7 +337,8 @@ impl<'s> World<'s> {
             }
             Step::Advance => {
                 let out = self.process.step(self.now, Documents::default())?;
-                self.trail.say(|| format!("time passes for the engine: {} documents", out.items.len()));
+                self.trail
+                    .say(|| format!("time passes for the engine: {} documents", out.items.len()));
                 self.hand_on(out)?;
             }
             Step::Checkpoint => {
@@ -338,7 +353,9 @@ impl<'s> World<'s> {
                 self.now -= self.chance.between(1, HOUR);
                 self.trail.say(|| "the clock is set back".into());
             }
-            Step::Take | Step::Pack | Step::Send(_) | Step::Hear(_) | Step::Obey => self.ship(step)?,
+            Step::Take | Step::Pack | Step::Send(_) | Step::Hear(_) | Step::Obey => {
+                self.ship(step)?;
+            }
         }
         Ok(())
     }
@@ -356,7 +373,9 @@ impl<'s> World<'s> {
                 }
                 let documents = shipping.flights[flight].documents();
                 shipping.send(flight, &mut self.cluster, mood, &mut self.chance);
-                self.trail.say(|| format!("a request of {documents} documents meets a cluster that is {mood:?}"));
+                self.trail.say(|| {
+                    format!("a request of {documents} documents meets a cluster that is {mood:?}")
+                });
             }
             Step::Hear(flight) => {
                 shipping.hear(flight, self.now, &mut self.chance);
@@ -373,7 +392,9 @@ impl<'s> World<'s> {
 
     /// Journal segments go once a saved checkpoint is past them.
     fn cut_journal(&mut self) {
-        let Some(saved) = &self.disk.saved else { return };
+        let Some(saved) = &self.disk.saved else {
+            return;
+        };
         for (log, written) in self.story.logs.iter().zip(&mut self.disk.logs) {
             let head = saved.heads.get(&SourceKey(log.name.into()));
             if let (LogKind::Http, Some(head)) = (log.kind, head) {
@@ -402,7 +423,9 @@ impl<'s> World<'s> {
         }
         let text = std::str::from_utf8(&out.bytes).expect("UTF-8");
         for document in super::cluster::documents(text) {
-            let Some(version) = document.version else { continue };
+            let Some(version) = document.version else {
+                continue;
+            };
             let last = self.versions.entry(document.id).or_insert(i64::MIN);
             if *last >= version {
                 return Err(format!(
@@ -425,7 +448,11 @@ impl<'s> World<'s> {
             self.process.engine.release(now, &mut out);
         }
         self.trail.say(|| {
-            let what = if is_finish { "all is read" } else { "the process is told to stop" };
+            let what = if is_finish {
+                "all is read"
+            } else {
+                "the process is told to stop"
+            };
             format!("{what}: {} documents", out.items.len())
         });
         self.process.ending = Some(is_finish);
@@ -436,7 +463,12 @@ impl<'s> World<'s> {
 
     /// Until the next thing is due, or for a moment.
     fn wait(&mut self) {
-        let wakes = self.process.shipping.flights.iter().map(|flight| flight.wakes);
+        let wakes = self
+            .process
+            .shipping
+            .flights
+            .iter()
+            .map(|flight| flight.wakes);
         let due = self.process.engine.deadline().map(|deadline| deadline.0);
         let next = wakes.chain(due).filter(|at| *at > self.now).min();
         match next {
@@ -460,7 +492,8 @@ impl<'s> World<'s> {
         loop {
             let dies = self.budget.crashes > 0 && self.chance.percent(10);
             self.budget.crashes -= usize::from(dies);
-            let process = Process::start(self.story, &mut self.disk, self.bulk_bytes, self.now, dies);
+            let process =
+                Process::start(self.story, &mut self.disk, self.bulk_bytes, self.now, dies);
             if let Some(process) = process {
                 self.process = process;
                 break;
