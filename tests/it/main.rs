@@ -35,4 +35,5 @@ mod scikit_learn;
 mod security;
 mod setup;
 mod spill;
+mod status;
 mod wait;

@@ -22,7 +22,7 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) enum Format {
     /// Prometheus' own, version 0.0.4.
     Prometheus,
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
@@ -161,7 +161,7 @@ mod tests {
         page
     }
 
-    /// By hand, from https://prometheus.io/docs/instrumenting/exposition_formats/: families together, labels escaped.
+    /// By hand, from <https://prometheus.io/docs/instrumenting/exposition_formats/>.
     #[test]
     fn a_page_is_written_in_the_prometheus_format() {
         let expected = r#"# HELP requests_total Sent

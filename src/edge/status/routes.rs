@@ -62,13 +62,12 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         .and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept);
     // Thousands of samples are put together: not on a thread that others' answers wait for.
-    match tokio::task::spawn_blocking(move || shared.page(format)).await {
-        Ok(Some(page)) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
-        Ok(None) | Err(_) => {
-            let hint = "the metrics could not be put together; this is a bug, please report it";
-            answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": hint }))
-        }
-    }
+    let page = tokio::task::spawn_blocking(move || shared.page(format)).await;
+    let Ok(Some(page)) = page else {
+        let hint = "the metrics could not be put together; this is a bug, please report it";
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": hint }));
+    };
+    ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
 }
 
 /// 200 while the process lives, 503 where a restart would help.

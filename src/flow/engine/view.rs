@@ -192,8 +192,11 @@ mod tests {
         let mut lines = Vec::new();
         for id in 0..12 {
             let time = NINE + id / 3 * HOUR + id % 3 * 60_000;
-            let (class, country) =
-                [("fraud", "DE"), ("legit", "FR"), ("fraud", "FR")][(id % 3) as usize];
+            let (class, country) = match id % 3 {
+                0 => ("fraud", "DE"),
+                1 => ("legit", "FR"),
+                _ => ("fraud", "FR"),
+            };
             lines.push(format!(
                 r#"{{"event":"prediction","id":"{id}","ts":{time},"version":"v1","predicted":"{class}","score":0.5,"segment":{{"country":"{country}"}}}}"#
             ));
