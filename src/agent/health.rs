@@ -96,3 +96,30 @@ impl Reporter {
         if self.changed { self.due.0 } else { self.due.1 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::edge::status::Board;
+
+    const PIPELINE: &str = r"
+pipeline: quiet
+inputs: [{type: file, paths: [a.jsonl], format: json}]
+mapping: {prediction: {id: id, time: ts, model: {const: m}, predicted: p}}
+task: {kind: regression}
+output: {file: {path: out}}
+";
+
+    #[test]
+    fn where_nobody_looks_nothing_is_reported() {
+        let config = Config::parse("quiet.yml", PIPELINE, &|_| None).unwrap();
+        let engine = Engine::new(config.engine).unwrap();
+        for is_watched in [false, true] {
+            let mut reporter = Reporter::new(Board::new(is_watched).enter("quiet"));
+            reporter.report(&engine);
+            assert_eq!(!reporter.changed, is_watched, "a report was made");
+            assert_eq!(reporter.wait() == Duration::MAX, !is_watched);
+        }
+    }
+}

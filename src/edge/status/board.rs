@@ -130,16 +130,6 @@ impl Input {
         }
     }
 
-    /// It may take nothing: less is left of its quota than a body may need.
-    pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Files(_) => false,
-            Self::Http { journal, .. } => {
-                journal.size.bytes() + journal.body_bytes_max > journal.bytes_max
-            }
-        }
-    }
-
     /// What it is called in labels: its type and its index, as in the names of its sources.
     pub(super) fn name(&self) -> String {
         match self {
@@ -160,6 +150,21 @@ pub struct JournalPlace {
     pub bytes_max: u64,
     /// The largest body it is asked to take.
     pub body_bytes_max: u64,
+}
+
+impl JournalPlace {
+    /// Bytes that no durable checkpoint covers: they must stay.
+    pub(super) fn unacknowledged(&self, durable: Option<&Durable>) -> u64 {
+        let covered = durable.and_then(|durable| durable.offsets.get(&self.source));
+        self.size
+            .end()
+            .saturating_sub(covered.copied().unwrap_or(0))
+    }
+
+    /// The largest body would not fit beside them. (What the files hold besides is given free when room is needed.)
+    pub(super) fn is_full(&self, durable: Option<&Durable>) -> bool {
+        self.unacknowledged(durable) + self.body_bytes_max > self.bytes_max
+    }
 }
 
 /// The channels before and behind the engine; weak, so that the board keeps nothing open.

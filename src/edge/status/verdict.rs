@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::board::{Doing, Stage, Vitals};
+use super::board::{Doing, Input, Stage, Vitals};
 
 /// The engine takes a batch in milliseconds, and closes a month's windows in seconds: longer than this, it is stuck.
 const STEP_MAX: Duration = Duration::from_mins(5);
@@ -34,7 +34,7 @@ struct Facts {
     trouble: Option<String>,
     /// Why the cluster has not answered, ever.
     unanswered: Option<String>,
-    /// Names of inputs whose journal is full.
+    /// Names of inputs whose journal has no room for the largest body.
     full: Vec<String>,
 }
 
@@ -44,7 +44,14 @@ pub(super) fn judge(vitals: &Vitals) -> Verdict {
     let totals = wiring.map(|wiring| wiring.shipping.totals());
     let totals = totals.unwrap_or_default();
     let has_stored = totals.stored + totals.superseded > 0;
-    let inputs = wiring.map_or(&[][..], |wiring| &wiring.inputs);
+    let (inputs, durable) = (
+        wiring.map_or(&[][..], |wiring| &wiring.inputs),
+        vitals.durable(),
+    );
+    let is_full = |input: &&Input| match input {
+        Input::Files(_) => false,
+        Input::Http { journal, .. } => journal.is_full(durable.as_deref()),
+    };
     verdict(&Facts {
         stage: vitals.stage(),
         doing: vitals.doing(),
@@ -52,11 +59,7 @@ pub(super) fn judge(vitals: &Vitals) -> Verdict {
         still_for: vitals.still_for(),
         trouble: wiring.and_then(|wiring| wiring.shipping.trouble()),
         unanswered: vitals.unanswered().filter(|_| !has_stored),
-        full: inputs
-            .iter()
-            .filter(|input| input.is_full())
-            .map(super::board::Input::name)
-            .collect(),
+        full: inputs.iter().filter(is_full).map(Input::name).collect(),
     })
 }
 
@@ -96,7 +99,7 @@ fn verdict(facts: &Facts) -> Verdict {
     }
     for input in &facts.full {
         verdict.not_ready.push(format!(
-            "the journal of {input} is full: posts are answered 429 until the output catches up"
+            "the journal of {input} is full, or nearly: posts are answered 429 until the output catches up"
         ));
     }
     verdict

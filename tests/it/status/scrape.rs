@@ -59,7 +59,9 @@ impl Scrape {
     /// Sum of all samples of this name with these labels among their own; 0 of none.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let number = |text: &str| text.parse::<f64>().expect("a number");
-        let sum: f64 = self.all(name, labels).into_iter().map(number).sum();
+        let all = self.all(name, labels).into_iter().map(number);
+        // Not `sum`: that of nothing is -0.
+        let sum = all.fold(0.0, |sum, number| sum + number);
         format!("{sum}").parse().expect("a whole number")
     }
 

@@ -136,17 +136,13 @@ fn add_journal(
     report: &Report,
     durable: Option<&Durable>,
 ) {
-    let end = journal.size.end();
-    let read = report.offsets.get(&journal.source).copied();
-    let safe = durable.and_then(|durable| durable.offsets.get(&journal.source).copied());
-    // Before its first batch the engine goes on where the checkpoint says.
-    let read = read.or(safe).unwrap_or(0);
-    add_lag(
-        page,
-        labels,
-        end.saturating_sub(read),
-        end.saturating_sub(safe.unwrap_or(0)),
-    );
+    let unacknowledged = journal.unacknowledged(durable);
+    // Until the engine's first report it goes on where the checkpoint says.
+    let read = report.offsets.get(&journal.source);
+    let lag = read.map_or(unacknowledged, |read| {
+        journal.size.end().saturating_sub(*read)
+    });
+    add_lag(page, labels, lag, unacknowledged);
     page.gauge(
         "modelbeat_journal_bytes",
         "Bytes that the journal takes on disk",
