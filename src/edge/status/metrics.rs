@@ -16,7 +16,6 @@ use crate::flow::engine::Load;
 /// Adds one pipeline.
 pub(super) fn add(page: &mut Page, vitals: &Vitals) {
     let pipeline = vec![("pipeline", vitals.pipeline.clone())];
-    // Shipping first: of what it counts here, the engine's report may not know yet, but never the other way round.
     let (report, durable) = (vitals.report(), vitals.durable());
     let durable = durable.as_deref();
     if let Some(wiring) = vitals.wiring() {
