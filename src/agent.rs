@@ -13,6 +13,7 @@
 //! Stopping goes the same way: the sources stop, their senders drop, the engine ships what it held back and its
 //! checkpoint, its sender drops, shipping settles what is in flight, all under one grace.
 
+mod health;
 mod pump;
 mod sources;
 
@@ -28,9 +29,10 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::edge::now::now;
 use crate::edge::{
-    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write,
+    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, status, tail, write,
 };
 use crate::flow::engine::{Checkpoint, Engine, ResumeError};
+use health::Reporter;
 use sources::{Heads, Sources, SourcesOpened};
 
 /// Batches between the sources and the engine.
@@ -38,6 +40,9 @@ const INTAKE_MAX: usize = 32;
 
 /// Steps of documents between the engine and shipping.
 const CARGO_MAX: usize = 4;
+
+/// A cluster that did not answer at the start is asked again this often who it is.
+const GREET_EVERY: Duration = Duration::from_secs(10);
 
 /// How an agent is run, apart from its pipeline file.
 #[derive(Clone, Debug)]
@@ -91,30 +96,18 @@ pub enum Error {
     Thread(std::io::Error),
 }
 
-/// Saves where a start begins: the versions of the documents to come hang on it. On a disk that is full the clock
-/// vouches for them until the next checkpoint is saved.
-fn save_first(engine: &mut Engine, checkpoints: &checkpoint::Store) -> Result<(), Error> {
-    let first = engine
-        .start(now())
-        .map_err(|error| Error::State(error.to_string()))?;
-    match checkpoints.save(&first) {
-        Ok(()) => engine.committed(first.cold.edges.number),
-        Err(error) if error.is_final() => return Err(error.into()),
-        Err(error) => warn!(%error, "cannot save a checkpoint, starting all the same"),
-    }
-    Ok(())
-}
-
-/// Runs one pipeline until `stop` ends, or, under `once`, until all that was there is acknowledged.
+/// Runs one pipeline until `stop` ends, or, under `once`, until all that was there is acknowledged. How it fares it pins
+/// to `vitals`.
 ///
 /// # Errors
 /// The pipeline cannot start, or lost its disk; everything accepted and not acknowledged is replayed by the next run.
 pub async fn run(
     config: Config,
     options: Options,
+    vitals: Arc<status::Vitals>,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let opened = Opened::open(config, &options).await?;
+    let opened = Opened::open(config, &options, &vitals).await?;
     let pipeline = opened.pipeline.clone();
     let (stopping, stopped) = watch::channel(false);
     let (intake, taken) = mpsc::channel(INTAKE_MAX);
@@ -128,9 +121,27 @@ pub async fn run(
         &intake,
         &stopped,
     )?;
-    if let Some(settings) = opened.host {
-        tokio::spawn(sample::run(settings, intake.clone(), stopped.clone()));
-    }
+    let host = opened.host.map(|settings| {
+        let counters = Arc::new(sample::Counters::default());
+        let sampling = sample::run(
+            settings,
+            intake.clone(),
+            Arc::clone(&counters),
+            stopped.clone(),
+        );
+        tokio::spawn(sampling);
+        counters
+    });
+    vitals.run(status::Wiring {
+        inputs: opened.inputs,
+        shipping: Arc::clone(&progress),
+        files: sources.files.clone(),
+        host,
+        queues: status::Queues {
+            intake: intake.downgrade(),
+            cargo: cargo.downgrade(),
+        },
+    });
     drop(intake);
 
     let saved = Arc::new(AtomicU64::new(0));
@@ -140,6 +151,7 @@ pub async fn run(
         taken,
         cargo,
         Arc::clone(&saved),
+        Reporter::new(Arc::clone(&vitals)),
     );
     let (pumped, pump_ended) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
@@ -149,7 +161,9 @@ pub async fn run(
         .map_err(Error::Thread)?;
 
     let journals = sources.journals.clone();
+    let seen = Arc::clone(&vitals);
     let release = move |checkpoint: &Checkpoint| {
+        seen.saved(checkpoint);
         saved.store(checkpoint.cold.edges.number, Ordering::Release);
         for (key, journal) in &journals {
             if let Some(head) = checkpoint.heads.get(key) {
@@ -182,6 +196,7 @@ pub async fn run(
     };
     // Whatever happened, the way out is the same: what was read is shipped, and only then is a failure told.
     stopping.send_replace(true);
+    vitals.enter(status::Stage::Stopping);
     sources.tail.stop();
     let ending = match early {
         Some(ended) => ended?,
@@ -201,6 +216,8 @@ pub async fn run(
     let engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
     let failure = failure.or(sources.join(options.grace).await);
     report(&pipeline, &engine, &progress);
+    Reporter::new(Arc::clone(&vitals)).report_now(&engine);
+    vitals.enter(status::Stage::Ended);
     if let ship::Ending::Deadline { left } = ending {
         // Nothing is lost or wrong: ids are deterministic, and the checkpoint is behind what was acknowledged.
         warn!(%pipeline, documents = left, grace = ?options.grace, "stopped before all was acknowledged, the next start sends the rest again");
@@ -239,13 +256,18 @@ struct Opened {
     engine: Engine,
     heads: Heads,
     sources: SourcesOpened,
+    inputs: Vec<status::Input>,
     host: Option<sample::Settings>,
     ship: ship::Settings,
     outlets: ship::Outlets<elastic::Elastic>,
 }
 
 impl Opened {
-    async fn open(config: Config, options: &Options) -> Result<Self, Error> {
+    async fn open(
+        config: Config,
+        options: &Options,
+        vitals: &Arc<status::Vitals>,
+    ) -> Result<Self, Error> {
         let Config {
             mut engine,
             files,
@@ -278,14 +300,15 @@ impl Opened {
         };
         engine.spill_to(Box::new(checkpoints.state().clone()));
         engine.spill_windows_to(Box::new(checkpoints.state().clone()));
-        if checkpoint.is_some() {
+        if let Some(checkpoint) = &checkpoint {
+            vitals.saved(checkpoint);
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
         save_first(&mut engine, &checkpoints)?;
         let (elastic, ship) = match elasticsearch {
             Some((settings, ship)) => (
-                Some(connect(&settings, &index_prefix, options.once).await?),
+                Some(connect(&settings, &index_prefix, options.once, vitals).await?),
                 ship,
             ),
             None => (None, ship::Settings::default()),
@@ -304,6 +327,10 @@ impl Opened {
             journals: Vec::new(),
             receivers: Vec::new(),
         };
+        let files = sources.files.iter();
+        let mut inputs: Vec<_> = files
+            .map(|settings| status::Input::Files(settings.input))
+            .collect();
         for settings in receivers {
             let journal = journal::Settings {
                 data: folder.clone(),
@@ -312,23 +339,51 @@ impl Opened {
             };
             let checkpointed = heads.get(&journal.source()).map_or(0, |head| head.offset);
             let opened = journal::open(&journal, checkpointed)?;
+            let place = status::JournalPlace {
+                source: journal.source(),
+                size: opened.journal.size(),
+                bytes_max: settings.journal_bytes_max,
+                body_bytes_max: settings.body_bytes_max as u64,
+            };
+            let mut counters = None;
             if !options.once {
                 let bound = receive::bind(settings).await?;
+                counters = Some(bound.counters());
                 info!(%pipeline, address = %bound.address(), "http input is listening");
                 sources.receivers.push((bound, opened.journal.clone()));
             }
             sources.journals.push(opened);
+            inputs.push(status::Input::Http {
+                input: journal.input,
+                journal: place,
+                counters,
+            });
         }
         Ok(Self {
             pipeline,
             engine,
             heads,
             sources,
+            inputs,
             host,
             ship,
             outlets,
         })
     }
+}
+
+/// Saves where a start begins: the versions of the documents to come hang on it. On a disk that is full the clock
+/// vouches for them until the next checkpoint is saved.
+fn save_first(engine: &mut Engine, checkpoints: &checkpoint::Store) -> Result<(), Error> {
+    let first = engine
+        .start(now())
+        .map_err(|error| Error::State(error.to_string()))?;
+    match checkpoints.save(&first) {
+        Ok(()) => engine.committed(first.cold.edges.number),
+        Err(error) if error.is_final() => return Err(error.into()),
+        Err(error) => warn!(%error, "cannot save a checkpoint, starting all the same"),
+    }
+    Ok(())
 }
 
 /// A client for the cluster. Under `--once` a cluster that refuses us ends the run before it begins; otherwise shipping
@@ -337,30 +392,39 @@ async fn connect(
     settings: &elastic::Settings,
     index_prefix: &str,
     once: bool,
+    vitals: &Arc<status::Vitals>,
 ) -> Result<elastic::Elastic, Error> {
     let client = elastic::Elastic::open(settings)?;
-    let greeting = greet(client.clone(), index_prefix.to_owned());
     if once {
-        greeting.await?;
+        greet(&client, index_prefix).await?;
     } else {
-        tokio::spawn(async {
-            if let Err(error) = greeting.await {
-                warn!(%error, "elasticsearch does not answer yet, shipping goes on trying");
+        vitals.greeted(Some("elasticsearch has not answered yet".to_owned()));
+        let (client, prefix) = (client.clone(), index_prefix.to_owned());
+        let vitals = Arc::clone(vitals);
+        tokio::spawn(async move {
+            let mut is_news = true;
+            while let Err(error) = greet(&client, &prefix).await {
+                vitals.greeted(Some(format!("elasticsearch does not answer yet: {error}")));
+                if std::mem::take(&mut is_news) {
+                    warn!(%error, "elasticsearch does not answer yet, shipping goes on trying");
+                }
+                tokio::time::sleep(GREET_EVERY).await;
             }
+            vitals.greeted(None);
         });
     }
     Ok(client)
 }
 
 /// Says who the cluster is, and what it lacks.
-async fn greet(client: elastic::Elastic, index_prefix: String) -> Result<(), elastic::Error> {
+async fn greet(client: &elastic::Elastic, index_prefix: &str) -> Result<(), elastic::Error> {
     let cluster = client.probe().await?;
     let version = cluster
         .version
         .as_deref()
         .unwrap_or("hidden from this user");
     info!(name = %cluster.name, version, flavour = %cluster.flavour, "elasticsearch answers");
-    if setup::is_installed(&client, &index_prefix).await == Some(false) {
+    if setup::is_installed(client, index_prefix).await == Some(false) {
         warn!(
             index_prefix,
             "the index templates are missing, so elasticsearch guesses field types: run `modelbeat setup` with this pipeline file, best before the first document"

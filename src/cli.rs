@@ -5,6 +5,7 @@ pub mod log;
 pub mod run;
 pub mod setup;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,6 +68,17 @@ pub struct RunArguments {
     /// Seconds that stopping may take before documents in flight are left to the next start.
     #[arg(long, default_value = "10", value_parser = seconds, env = "MODELBEAT_GRACE")]
     grace: Duration,
+    /// Serve /metrics, /healthz and /readyz on this address; a port alone means 127.0.0.1. Off unless given.
+    #[arg(long, value_name = "ADDR", value_parser = address, env = "MODELBEAT_STATUS_LISTEN")]
+    status_listen: Option<SocketAddr>,
+    /// Bearer token wanted for /metrics, and for the reasons behind /healthz and /readyz. Best given by the environment.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "MODELBEAT_STATUS_TOKEN",
+        hide_env_values = true
+    )]
+    status_token: Option<String>,
 }
 
 /// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).
@@ -83,6 +95,14 @@ pub fn main() -> ExitCode {
         Command::Check { files, connect, .. } => check::check(&files, connect),
         Command::Setup { file } => setup::setup(&file),
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse()
+        .map_err(|_| "expected an address and a port such as 127.0.0.1:9702, or a port".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

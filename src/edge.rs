@@ -10,5 +10,6 @@ pub mod sample;
 pub mod setup;
 pub mod ship;
 pub mod state;
+pub mod status;
 pub mod tail;
 pub mod write;

@@ -9,8 +9,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use crate::agent::health::Reporter;
 use crate::edge::now::now;
 use crate::edge::ship::Cargo;
+use crate::edge::status::Doing;
 use crate::flow::document::Documents;
 use crate::flow::engine::{Engine, Intake};
 
@@ -38,6 +40,7 @@ pub(super) struct Pump {
     under_way: Option<u64>,
     /// When the latest checkpoint was made.
     made: Instant,
+    reporter: Reporter,
 }
 
 /// What to do next.
@@ -55,6 +58,7 @@ impl Pump {
         intake: mpsc::Receiver<Intake>,
         cargo: mpsc::Sender<Cargo>,
         saved: Arc<AtomicU64>,
+        reporter: Reporter,
     ) -> Self {
         Self {
             engine,
@@ -64,6 +68,7 @@ impl Pump {
             saved,
             under_way: None,
             made: Instant::now(),
+            reporter,
         }
     }
 
@@ -74,7 +79,9 @@ impl Pump {
         loop {
             self.hear_of_saved();
             let mut out = Documents::default();
+            self.reporter.does(Doing::Waiting);
             let next = self.next(runtime, checkpoint_at);
+            self.reporter.does(Doing::Working);
             let ends = matches!(next, Next::End);
             match next {
                 Next::Take(Intake::Batch(batch)) => {
@@ -109,6 +116,11 @@ impl Pump {
                 return self.engine;
             }
             changed |= !out.is_empty();
+            if changed {
+                self.reporter.changed();
+            }
+            self.reporter.report(&self.engine);
+            self.reporter.does(Doing::HandingOver);
             if !out.is_empty() && self.cargo.blocking_send(Cargo::Documents(out)).is_err() {
                 warn!("shipping has ended: what was not shipped is read again at the next start");
                 return self.engine;
@@ -141,6 +153,7 @@ impl Pump {
         let until_checkpoint = checkpoint_at
             .saturating_duration_since(Instant::now())
             .max(least);
+        let until_checkpoint = until_checkpoint.min(self.reporter.wait());
         let wait = match self.engine.deadline() {
             Some(deadline) => until_checkpoint.min(Duration::from_millis(
                 u64::try_from(deadline.since(now())).unwrap_or(0),
@@ -168,6 +181,8 @@ impl Pump {
         match self.engine.checkpoint() {
             Ok(checkpoint) => {
                 let took = start.elapsed();
+                self.reporter.made_checkpoint(took);
+                self.reporter.does(Doing::HandingOver);
                 self.under_way = Some(checkpoint.cold.edges.number);
                 self.cargo
                     .blocking_send(Cargo::Barrier(checkpoint))

@@ -32,6 +32,7 @@ pub(super) struct Sources {
     receivers: JoinSet<Result<(), Error>>,
     pub(super) journals: Vec<(SourceKey, journal::Journal)>,
     pub(super) tail: tail::Stop,
+    pub(super) files: tail::Status,
 }
 
 impl Sources {
@@ -47,6 +48,7 @@ impl Sources {
             receivers: JoinSet::new(),
             journals: Vec::new(),
             tail: tail::Stop::new(),
+            files: tail::Status::default(),
         };
         if !opened.files.is_empty() {
             sources.start_tail(opened.files, heads.clone(), once, intake.clone())?;
@@ -92,7 +94,7 @@ impl Sources {
             tail::Mode::Follow { poll: POLL }
         };
         let (ended, end) = oneshot::channel();
-        let (stop, status) = (self.tail.clone(), tail::Status::default());
+        let (stop, status) = (self.tail.clone(), self.files.clone());
         std::thread::Builder::new()
             .name("tail".into())
             .spawn(move || {

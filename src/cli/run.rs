@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::{error, info, warn};
 
 use crate::agent::{self, Options};
 use crate::cli::{RunArguments, check, log};
 use crate::config::Config;
+use crate::edge::{receive, status};
 
 /// Runs pipeline files until a signal, or to their end.
 pub fn run(arguments: &RunArguments) -> ExitCode {
@@ -37,10 +39,33 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };
-    let code = runtime.block_on(run_all(configs, options));
+    let listen = arguments.status_listen.map(|listen| status::Settings {
+        listen,
+        token: (arguments.status_token.clone())
+            .filter(|token| !token.is_empty())
+            .map(receive::Token),
+    });
+    let code = runtime.block_on(run_all(configs, options, listen));
     // A reader of a hung file system must not keep the process from ending.
     runtime.shutdown_background();
     code
+}
+
+/// Shows the status from now on, beside the pipelines.
+fn serve(bound: status::Bound, board: status::Board, close: watch::Receiver<bool>) {
+    info!(address = %bound.address(), "status is listening");
+    if bound.is_exposed() {
+        warn!(
+            address = %bound.address(),
+            "whoever reaches this address can read how good the models are: set MODELBEAT_STATUS_TOKEN, or listen on 127.0.0.1"
+        );
+    }
+    tokio::spawn(async move {
+        if let Err(error) = status::run(bound, board, close).await {
+            // The pipelines are worth more than their looking glass.
+            error!(%error, "the status is not shown any more");
+        }
+    });
 }
 
 fn twice(configs: &[Config]) -> Option<&str> {
@@ -51,8 +76,20 @@ fn twice(configs: &[Config]) -> Option<&str> {
         .map(|(_, name)| name)
 }
 
-async fn run_all(configs: Vec<Config>, options: Options) -> ExitCode {
+async fn run_all(
+    configs: Vec<Config>,
+    options: Options,
+    listen: Option<status::Settings>,
+) -> ExitCode {
     let (stopping, stopped) = watch::channel(false);
+    let board = status::Board::new(listen.is_some());
+    let bound = match listen {
+        Some(settings) => match status::bind(settings).await {
+            Ok(bound) => Some(bound),
+            Err(error) => return log::fail(&error.to_string(), 1),
+        },
+        None => None,
+    };
     let (mut interrupt, mut terminate) = match (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
@@ -70,8 +107,17 @@ async fn run_all(configs: Vec<Config>, options: Options) -> ExitCode {
             stopped.wait_for(|stopped| *stopped).await.ok();
         };
         let (pipeline, options) = (config.engine.pipeline.clone(), options.clone());
+        let vitals = board.enter(&pipeline);
         // Boxed: the future of a whole agent is too large for a task's stack of moves.
-        agents.spawn(async move { (pipeline, Box::pin(agent::run(config, options, stop)).await) });
+        agents.spawn(async move {
+            let running = Box::pin(agent::run(config, options, vitals, stop));
+            (pipeline, running.await)
+        });
+    }
+    // It outlives the pipelines, so that their last numbers can be read while others go on.
+    let (_open, close) = watch::channel(false);
+    if let Some(bound) = bound {
+        serve(bound, board, close);
     }
     let mut code = ExitCode::SUCCESS;
     loop {

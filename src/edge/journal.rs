@@ -131,6 +131,27 @@ pub enum AppendError {
     Closed,
 }
 
+/// How large a journal is, now and later.
+#[derive(Clone, Debug)]
+pub struct Size {
+    bytes: Arc<AtomicU64>,
+    durable: watch::Receiver<u64>,
+}
+
+impl Size {
+    /// Offset after the last durable record.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    /// Bytes on disk, headers included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// The writing side; clones share one writer.
 #[derive(Clone, Debug)]
 pub struct Journal {
@@ -180,6 +201,15 @@ impl Journal {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Its size, for those who only look: unlike a clone of the journal, it keeps nothing open.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size {
+            bytes: Arc::clone(&self.bytes),
+            durable: self.durable.clone(),
+        }
     }
 
     /// Commits what is queued, closes the files and gives the folder free. Later appends are refused.

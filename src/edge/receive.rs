@@ -30,7 +30,9 @@ mod memory;
 mod routes;
 mod tls;
 
+pub(in crate::edge) use accept::{Connection, Limit};
 pub use counters::Counters;
+pub(in crate::edge) use routes::is_known;
 
 /// One `type: http` input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +202,7 @@ pub async fn run(
         tls,
         counters,
     } = bound;
-    let limit = accept::Limit::new(Arc::clone(&counters));
+    let limit = Limit::new(accept::CONNECTIONS_MAX, Arc::clone(&counters));
     let app = routes::router(&settings, journal, counters).into_make_service();
     let handle = CloseOnDrop(Handle::new());
     let mut server = Server::from_listener(listener)

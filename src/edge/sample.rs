@@ -5,6 +5,7 @@
 //! cannot be read is absent from the snapshot; nothing here stops the agent.
 
 mod cgroup;
+mod counters;
 mod disk;
 mod host;
 mod process;
@@ -16,6 +17,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +25,7 @@ use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::flow::engine::Intake;
 use crate::flow::host::HostSnapshot;
+pub use counters::Counters;
 use sampler::Sampler;
 
 /// From the agent's start to the first snapshot: long enough for a CPU figure (sysinfo wants 200 ms), short enough
@@ -59,16 +62,21 @@ pub enum ProcessSelector {
 /// nobody takes snapshots any more. Where `out` is full it waits, and skips the snapshots it missed.
 ///
 /// Cancel safe: a snapshot may be lost, which a later one makes up for.
-pub async fn run(settings: Settings, out: mpsc::Sender<Intake>, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    settings: Settings,
+    out: mpsc::Sender<Intake>,
+    counters: Arc<Counters>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     tokio::select! {
         _ = &mut stopped => {}
-        () = sample(&settings, &out) => {}
+        () = sample(&settings, &out, &counters) => {}
     }
 }
 
 /// Ends where nobody takes snapshots any more, or no thread can be had.
-async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>) {
+async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>, counters: &Counters) {
     let every = settings.every.max(EVERY_MIN);
     let mut ticks = time::interval_at(Instant::now() + BASELINE, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -82,10 +90,11 @@ async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>) {
         };
         loop {
             ticks.tick().await;
-            let Some(snapshot) = ask(&requests).await else {
+            let Some(snapshot) = ask(&requests, counters).await else {
                 tracing::error!("the host sampler ended unexpectedly, starting it again");
                 break;
             };
+            counters.took(settings.process.is_some(), &snapshot);
             if out.send(Intake::Host(snapshot)).await.is_err() {
                 return;
             }
@@ -115,12 +124,13 @@ fn start(settings: &Settings) -> io::Result<mpsc::Sender<Request>> {
 }
 
 /// `None` if the thread is gone.
-async fn ask(requests: &mpsc::Sender<Request>) -> Option<HostSnapshot> {
+async fn ask(requests: &mpsc::Sender<Request>, counters: &Counters) -> Option<HostSnapshot> {
     let (request, mut answer) = oneshot::channel();
     requests.send(request).await.ok()?;
     if let Ok(answer) = time::timeout(SLOW, &mut answer).await {
         return answer.ok();
     }
+    counters.slow();
     tracing::warn!(
         seconds = SLOW.as_secs(),
         "sampling the host takes long: is there a mounted file system that does not answer?"

@@ -14,6 +14,7 @@
 //! requests in flight hold one document id. At most `requests_max` requests, one more being built, and one step of
 //! the engine are held in memory; beyond, cargo waits in its channel.
 
+mod answers;
 mod deliver;
 mod disk;
 mod progress;
@@ -33,6 +34,7 @@ use crate::edge::{checkpoint, dead_letters, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
 use crate::flow::engine::Checkpoint;
+pub use answers::Answers;
 use deliver::{deliver, random};
 use disk::Disk;
 pub use progress::{Progress, Totals};

@@ -18,6 +18,7 @@ mod stamps;
 mod state;
 mod totals;
 mod versions;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::flow::windows::Windows;
 pub use settings::{Agent, Checkpoint, Input, Intake, Settings};
 pub use state::{CheckpointError, ResumeError};
 pub use totals::{Ignored, InputTotals, Totals};
+pub use view::{Bounds, Load, SeriesView, View, WindowView};
 
 /// Text of a record that a dead letter keeps: enough to mend it, not enough to fill a disk.
 const DEAD_LETTER_TEXT_MAX: usize = 64 << 10;

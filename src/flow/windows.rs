@@ -12,6 +12,7 @@ mod finals;
 mod fold;
 mod length;
 mod pane;
+mod strands;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,7 @@ use finals::Finals;
 pub use fold::Merge;
 pub use length::Length;
 pub use pane::{Judged, Pane, Span};
+pub use strands::Strand;
 
 use away::{Away, Spilled, row_of};
 

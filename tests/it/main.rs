@@ -37,4 +37,5 @@ mod security;
 mod setup;
 mod simulation;
 mod spill;
+mod status;
 mod wait;

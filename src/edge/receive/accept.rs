@@ -14,19 +14,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Counters;
 
 /// Far more than a model server's shippers need, and with the agent's own files below the usual limit of 1,024 open files.
-const CONNECTIONS_MAX: usize = 512;
+pub(super) const CONNECTIONS_MAX: usize = 512;
 
 /// Lets in as many connections as there are places.
 #[derive(Clone, Debug)]
-pub(super) struct Limit {
+pub(in crate::edge) struct Limit {
     places: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
 
 impl Limit {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
+    pub(in crate::edge) fn new(connections_max: usize, counters: Arc<Counters>) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            places: Arc::new(Semaphore::new(connections_max)),
             counters,
         }
     }
@@ -53,7 +53,7 @@ impl<S> Accept<TcpStream, S> for Limit {
 
 /// A connection and its place, given back when it is closed.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::edge) struct Connection {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 }

@@ -75,7 +75,7 @@ async fn front(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     response
 }
 
-fn is_known(token: Option<blake3::Hash>, headers: &HeaderMap) -> bool {
+pub(in crate::edge) fn is_known(token: Option<blake3::Hash>, headers: &HeaderMap) -> bool {
     let Some(token) = token else { return true };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, given) = value.as_bytes().split_at_checked(b"Bearer ".len())?;

@@ -117,21 +117,21 @@ async fn it_stops_when_told_and_when_nobody_listens() {
     };
     let (out, _inbox) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(settings.clone(), out, stopped));
+    let running = tokio::spawn(run(settings.clone(), out, Arc::default(), stopped));
     stop.send(true).unwrap();
     time::timeout(DEADLINE, running).await.unwrap().unwrap();
 
     let (out, inbox) = mpsc::channel(1);
     drop(inbox);
     let (_stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(settings, out, stopped));
+    let running = tokio::spawn(run(settings, out, Arc::default(), stopped));
     time::timeout(DEADLINE, running).await.unwrap().unwrap();
 }
 
 async fn collect(settings: Settings, count: usize) -> Vec<HostSnapshot> {
     let (out, mut inbox) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(settings, out, stopped));
+    let running = tokio::spawn(run(settings, out, Arc::default(), stopped));
     let mut snapshots = Vec::new();
     while snapshots.len() < count {
         match time::timeout(DEADLINE, inbox.recv()).await.unwrap() {

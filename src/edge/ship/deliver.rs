@@ -42,7 +42,10 @@ pub(super) async fn deliver<T: Transport>(
         let body = request.body();
         let bytes = body.len();
         progress.sent(bytes);
-        let (wait, trouble) = match transport.bulk(body).await {
+        let waiting = progress.answers().wait();
+        let answer = transport.bulk(body).await;
+        drop(waiting);
+        let (wait, trouble) = match answer {
             Err(unanswered) => {
                 progress.again(request.documents());
                 left.push(request);

@@ -4,7 +4,7 @@
 //! disk that is full is waited for: the queue is bounded, so shipping waits too. A failed fsync ends it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -85,6 +85,7 @@ impl Disk {
         done: &mpsc::Sender<Result<Checkpoint, Error>>,
     ) -> Result<Option<Checkpoint>, Error> {
         let mut suffering = Suffering::new(progress);
+        let start = Instant::now();
         let mut from = 0;
         let mut attempt = 0;
         loop {
@@ -105,7 +106,7 @@ impl Disk {
         suffering.is_over();
         match order {
             Order::Checkpoint(checkpoint) => {
-                progress.checkpointed();
+                progress.checkpointed(start.elapsed());
                 Ok(Some(checkpoint))
             }
             Order::Letters(_) | Order::Documents(_) => Ok(None),

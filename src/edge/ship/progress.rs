@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::answers::Answers;
+
 /// Counters and the present trouble. Shared; every counter only grows.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -24,6 +26,8 @@ pub struct Progress {
     bytes: AtomicU64,
     checkpoints: AtomicU64,
     trouble: Mutex<Trouble>,
+    answers: Answers,
+    checkpoint_saved_in: Mutex<Option<Duration>>,
 }
 
 /// The counters at one moment.
@@ -87,6 +91,19 @@ impl Progress {
         (trouble.sufferers > 0).then(|| trouble.reason.clone())
     }
 
+    /// How long answers take.
+    #[must_use]
+    pub fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// How long it took to make the last checkpoint durable; `None` before the first.
+    #[must_use]
+    pub fn checkpoint_saved_in(&self) -> Option<Duration> {
+        let saved = self.checkpoint_saved_in.lock();
+        *saved.unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn took(&self, documents: usize) {
         add(&self.documents, documents);
     }
@@ -117,8 +134,10 @@ impl Progress {
         add(&self.written, documents);
     }
 
-    pub(super) fn checkpointed(&self) {
+    pub(super) fn checkpointed(&self, took: Duration) {
         add(&self.checkpoints, 1);
+        let saved = self.checkpoint_saved_in.lock();
+        *saved.unwrap_or_else(PoisonError::into_inner) = Some(took);
     }
 }
 

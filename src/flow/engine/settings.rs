@@ -31,6 +31,15 @@ pub struct Checkpoint {
     pub rows: windows::RowsDelta,
 }
 
+impl Checkpoint {
+    /// Its size, near enough: its parts are encoded already, apart from the heads.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let rows = self.rows.kept.iter().map(|(_, row)| row.len());
+        self.state.len() + self.cold.rows.len() + rows.sum::<usize>()
+    }
+}
+
 /// Everything the engine must know, as meant by the pipeline file.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -182,6 +182,11 @@ impl Opens {
         count(self.first..self.hot.end())
     }
 
+    /// How many of them are on disk only.
+    pub fn len_on_disk(&self) -> usize {
+        count(self.first..self.hot.first().max(self.first))
+    }
+
     /// True if no prediction waits.
     pub fn is_empty(&self) -> bool {
         self.hot.end() == self.first

@@ -157,6 +157,14 @@ impl Tally {
         }
     }
 
+    /// Adds all counts, and leaves out times and scores, which are most of a tally.
+    pub fn merge_counts(&mut self, other: &Self) {
+        self.merge_judged(other);
+        self.duplicates += other.duplicates;
+        self.late_labels += other.late_labels;
+        self.corrected_labels += other.corrected_labels;
+    }
+
     /// Adds what versions are compared by, and leaves out what they are not: times and scores, which are most of a tally.
     pub fn merge_judged(&mut self, other: &Self) {
         self.revision += other.revision;

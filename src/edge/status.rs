@@ -1,0 +1,150 @@
+//! The agent's own health over HTTP: `GET /metrics` (Prometheus), `/healthz` (the process lives), `/readyz` (work gets
+//! through). One port for all pipelines of the process.
+//!
+//! Data flows one way here too: pipelines pin their numbers to the [`Board`], requests read them, and nothing leads back.
+//! An answer is made of what is at hand; neither the engine nor shipping ever waits for who asks. However often is asked,
+//! the metrics are put together once a second at most.
+//!
+//! Whoever connects is hostile until shown otherwise, as with the receiver: connections, and the time for a header and for
+//! taking an answer, are limited; bodies are not read. Driven by the command line: [`bind`] first, then [`run`].
+
+mod board;
+mod metrics;
+mod page;
+mod patience;
+mod process;
+mod quality;
+mod routes;
+mod verdict;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::{Handle, Server};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::edge::receive::{Counters, Limit, Token};
+pub use board::{Board, Doing, Input, JournalPlace, Queues, Report, Stage, Vitals, Wiring};
+use patience::Patience;
+pub use quality::SERIES_MAX;
+
+/// Where to listen, and who may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Any address: a probe or a scraper of a cluster comes from outside.
+    pub listen: SocketAddr,
+    /// Wanted for the metrics and for the reasons behind a verdict, where there is one.
+    pub token: Option<Token>,
+}
+
+/// Scrapers and probes are a handful; each holds one connection.
+const CONNECTIONS_MAX: usize = 64;
+
+/// A client has this long for the header of a request, and for taking each part of the answer. An idle connection is
+/// closed after it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Shipping is looked at this often, to see whether it moves.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the status cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be had.
+    #[error(
+        "cannot listen on {address} for the status: {source}; another agent may use it, give each its own --status-listen"
+    )]
+    Listen {
+        /// As asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Listening came to an end by itself.
+    #[error("the status on {address} failed")]
+    Serve {
+        /// Where it listened.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A status that has its address: connections wait for [`run`].
+#[derive(Debug)]
+pub struct Bound {
+    settings: Settings,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// The address, with the port that was found where the settings say 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Anybody who reaches it may read it.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.settings.token.is_none() && !self.address.ip().is_loopback()
+    }
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// [`Error::Listen`].
+pub async fn bind(settings: Settings) -> Result<Bound, Error> {
+    let address = settings.listen;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    Ok(Bound {
+        settings,
+        listener,
+        address,
+    })
+}
+
+/// Serves until told to stop, then closes what is open: nobody depends on the last answer.
+///
+/// # Errors
+/// [`Error::Serve`].
+pub async fn run(bound: Bound, board: Board, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+    let Bound {
+        settings,
+        listener,
+        address,
+    } = bound;
+    let counters = Arc::new(Counters::default());
+    let limit = Limit::new(CONNECTIONS_MAX, Arc::clone(&counters));
+    let app = routes::router(settings.token.as_ref(), board.clone(), counters);
+    let mut server = Server::from_listener(listener)
+        .handle(Handle::<SocketAddr>::new())
+        .http1_only()
+        .acceptor(Patience::new(limit, PATIENCE));
+    server.http_builder().http1().header_read_timeout(PATIENCE);
+    let looking = async {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            board.look();
+        }
+    };
+    tokio::select! {
+        outcome = server.serve(app.into_make_service()) => {
+            outcome.map_err(|source| Error::Serve { address, source })
+        }
+        () = looking => Ok(()),
+        // An error means that nobody is left who could say stop: the same.
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

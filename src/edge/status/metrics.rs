@@ -1,0 +1,149 @@
+//! The pipelines' health as metrics. Of each pipeline: what came in and what became of it, what waits and where, how
+//! shipping goes, how far a crash would fall back.
+//!
+//! Two equations hold between the samples of one scrape once nothing is under way, and can be checked from them alone:
+//! what an input brought = Σ `modelbeat_events_total` over its outcomes, and `modelbeat_documents_total` = stored +
+//! superseded + dead letters + `modelbeat_documents_in_flight`. Counters start at zero with the process.
+
+mod inputs;
+mod shipping;
+
+use super::board::{Durable, Report, Vitals, Wiring};
+use super::page::{Labels, Page, with};
+use super::quality;
+use crate::flow::engine::Load;
+
+/// Adds one pipeline.
+pub(super) fn add(page: &mut Page, vitals: &Vitals) {
+    let pipeline = vec![("pipeline", vitals.pipeline.clone())];
+    let (report, durable) = (vitals.report(), vitals.durable());
+    let durable = durable.as_deref();
+    if let Some(wiring) = vitals.wiring() {
+        inputs::add(page, &pipeline, wiring, &report, durable);
+        shipping::add(page, &pipeline, &wiring.shipping);
+        add_queues(page, &pipeline, wiring);
+        add_host(page, &pipeline, wiring);
+    }
+    add_load(page, &pipeline, &report.load);
+    add_checkpoint(page, &pipeline, &report, durable);
+    quality::add(page, &pipeline, &report.view);
+}
+
+/// What fills the channels before and behind the engine, and how much fits.
+fn add_queues(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
+    let fill = |max: usize, free: usize| (max - free, max);
+    // A channel whose senders are gone is empty or about to be.
+    let intake = wiring.queues.intake.upgrade();
+    let intake = intake.map(|queue| fill(queue.max_capacity(), queue.capacity()));
+    let cargo = wiring.queues.cargo.upgrade();
+    let cargo = cargo.map(|queue| fill(queue.max_capacity(), queue.capacity()));
+    for (name, filled) in [("intake", intake), ("cargo", cargo)] {
+        let Some((length, max)) = filled else {
+            continue;
+        };
+        let labels = with(pipeline, "queue", name);
+        page.gauge(
+            "modelbeat_queue_length",
+            "Batches between sources and engine (intake), or steps of documents between engine and shipping (cargo)",
+            &labels,
+            length as f64,
+        );
+        page.gauge(
+            "modelbeat_queue_length_max",
+            "What fits in the queue; when it is full, what fills it waits",
+            &labels,
+            max as f64,
+        );
+    }
+}
+
+fn add_host(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
+    let Some(counters) = &wiring.host else {
+        return;
+    };
+    page.counter(
+        "modelbeat_host_samples",
+        "Host samples taken",
+        pipeline,
+        counters.samples_total(),
+    );
+    page.counter(
+        "modelbeat_host_samples_without_process",
+        "Host samples in which the model server's process was not found",
+        pipeline,
+        counters.without_process_total(),
+    );
+    page.counter(
+        "modelbeat_host_samples_slow",
+        "Host samples that took longer than 10 seconds",
+        pipeline,
+        counters.slow_total(),
+    );
+}
+
+fn add_load(page: &mut Page, pipeline: &Labels, load: &Load) {
+    for (name, help, place, count) in [
+        (
+            "modelbeat_open_predictions",
+            "Predictions that may still get a label, or another one",
+            "memory",
+            load.open_in_memory,
+        ),
+        (
+            "modelbeat_open_predictions",
+            "Predictions that may still get a label, or another one",
+            "disk",
+            load.open_on_disk,
+        ),
+        (
+            "modelbeat_windows",
+            "Windows that may still change, by slice; of hopping windows their parts",
+            "memory",
+            load.windows_in_memory,
+        ),
+        (
+            "modelbeat_windows",
+            "Windows that may still change, by slice; of hopping windows their parts",
+            "disk",
+            load.windows_on_disk,
+        ),
+    ] {
+        page.gauge(name, help, &with(pipeline, "store", place), count as f64);
+    }
+    page.gauge(
+        "modelbeat_open_predictions_memory_bytes",
+        "Memory that open predictions take",
+        pipeline,
+        load.open_bytes as f64,
+    );
+    page.gauge(
+        "modelbeat_early_labels",
+        "Labels that wait for their prediction",
+        pipeline,
+        load.early_labels as f64,
+    );
+}
+
+fn add_checkpoint(page: &mut Page, pipeline: &Labels, report: &Report, durable: Option<&Durable>) {
+    let Some(durable) = durable else {
+        return;
+    };
+    page.gauge(
+        "modelbeat_checkpoint_age_seconds",
+        "Time since the last checkpoint became durable, or was resumed from; grows while nothing changes, too",
+        pipeline,
+        durable.at.elapsed().as_secs_f64(),
+    );
+    page.gauge(
+        "modelbeat_checkpoint_size_bytes",
+        "Size of the last durable checkpoint",
+        pipeline,
+        durable.bytes as f64,
+    );
+    page.gauge(
+        "modelbeat_checkpoint_make_seconds",
+        "Time that the engine's thread took to make the last checkpoint",
+        pipeline,
+        report.checkpoint_made_in.as_secs_f64(),
+    );
+}

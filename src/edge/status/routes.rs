@@ -1,0 +1,162 @@
+//! The answers: metrics, two verdicts, and every way to say no. Only `GET` and `HEAD`; bodies are not looked at.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::board::{Board, Stage};
+use super::page::{Format, Labels, Page};
+use super::{metrics, process, verdict};
+use crate::edge::receive::{Counters, Token, is_known};
+
+/// A page serves everybody who asks within this time: a storm of scrapes costs one.
+const FRESH: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Shared {
+    board: Board,
+    counters: Arc<Counters>,
+    /// Hash of the token: comparing hashes takes the same time wherever they differ.
+    token: Option<blake3::Hash>,
+    /// The latest page of each format.
+    pages: [Mutex<Option<(Instant, Bytes)>>; 2],
+}
+
+pub(super) fn router(token: Option<&Token>, board: Board, counters: Arc<Counters>) -> Router {
+    let shared = Arc::new(Shared {
+        board,
+        counters,
+        token: token.map(|token| blake3::hash(token.0.as_bytes())),
+        pages: Default::default(),
+    });
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(async || {
+            let hint = "no such path: get /metrics, /healthz or /readyz";
+            answer(StatusCode::NOT_FOUND, &json!({ "error": hint }))
+        })
+        .method_not_allowed_fallback(async || {
+            let hint = "only GET is allowed here";
+            answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": hint }))
+        })
+        .with_state(shared)
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_known(shared.token, &headers) {
+        let hint = "a valid bearer token is needed";
+        return answer(StatusCode::UNAUTHORIZED, &json!({ "error": hint }));
+    }
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept);
+    // Thousands of samples are put together: not on a thread that others' answers wait for.
+    let page = tokio::task::spawn_blocking(move || shared.page(format)).await;
+    let Ok(Some(page)) = page else {
+        let hint = "the metrics could not be put together; this is a bug, please report it";
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": hint }));
+    };
+    ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
+}
+
+/// 200 while the process lives, 503 where a restart would help.
+async fn healthz(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    shared.verdicts(&headers, ("ok", "failing"), |verdict| &verdict.unhealthy)
+}
+
+/// 200 while all that comes in gets through.
+async fn readyz(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    shared.verdicts(&headers, ("ready", "not ready"), |verdict| {
+        &verdict.not_ready
+    })
+}
+
+impl Shared {
+    /// A fresh page, or the one made a moment ago.
+    fn page(&self, format: Format) -> Option<Bytes> {
+        let [prometheus, open_metrics] = &self.pages;
+        let place = match format {
+            Format::Prometheus => prometheus,
+            Format::OpenMetrics => open_metrics,
+        };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, page)) = &*place
+            && made.elapsed() < FRESH
+        {
+            return Some(page.clone());
+        }
+        let mut page = Page::default();
+        process::add(&mut page);
+        page.counter(
+            "modelbeat_status_connections_refused",
+            "Connections to this port closed at once because there were too many",
+            &Labels::new(),
+            self.counters.connections_refused_total(),
+        );
+        for vitals in self.board.all() {
+            metrics::add(&mut page, &vitals);
+        }
+        let page: Bytes = page.write(format).ok()?.into();
+        *place = Some((Instant::now(), page.clone()));
+        Some(page)
+    }
+
+    /// One verdict on all pipelines: the worst of them. Reasons name hosts and paths: where there is a token, they are for
+    /// those who have it, and a probe without it sees the status.
+    fn verdicts(
+        &self,
+        headers: &HeaderMap,
+        (good, bad): (&str, &str),
+        reasons: fn(&verdict::Verdict) -> &Vec<String>,
+    ) -> Response {
+        let mut is_good = true;
+        let mut pipelines = Vec::new();
+        for vitals in self.board.all() {
+            let verdict = verdict::judge(&vitals);
+            let reasons = reasons(&verdict);
+            is_good &= reasons.is_empty();
+            let stage = match vitals.stage() {
+                Stage::Opening => "opening",
+                Stage::Running => "running",
+                Stage::Stopping => "stopping",
+                Stage::Ended => "ended",
+            };
+            let trouble = vitals.wiring().and_then(|wiring| wiring.shipping.trouble());
+            pipelines.push(json!({
+                "pipeline": vitals.pipeline, "stage": stage, "reasons": reasons, "trouble": trouble,
+            }));
+        }
+        let (status, word) = if is_good {
+            (StatusCode::OK, good)
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, bad)
+        };
+        let mut body = json!({ "status": word });
+        if is_known(self.token, headers) {
+            body["version"] = env!("CARGO_PKG_VERSION").into();
+            body["pipelines"] = pipelines.into();
+        }
+        answer(status, &body)
+    }
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let headers = [
+        (header::CONTENT_TYPE, JSON),
+        // A verdict is of this moment.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (status, headers, body.to_string()).into_response()
+}
