@@ -9,6 +9,7 @@ fn letter(text: &str) -> DeadLetter {
         position: None,
         text: text.to_owned(),
         action: None,
+        record: None,
     }
 }
 

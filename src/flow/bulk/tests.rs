@@ -104,6 +104,7 @@ fn a_refused_document_keeps_all_that_a_retry_needs() {
         position: None,
         text: "{\"a\":1}".to_owned(),
         action: Some("{\"create\":{\"_index\":\"i\",\"_id\":\"7\"}}".to_owned()),
+        record: None,
     };
     assert_eq!(settled.refused, [expected]);
 }

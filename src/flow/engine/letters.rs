@@ -1,0 +1,133 @@
+//! Dead letters, both ways: a record at fault becomes one, and one that was handed back becomes a record again.
+//!
+//! Invariant: a letter read anew is read as its record was, by its own input, kind and CSV header, and counts once: what
+//! is taken leaves the log for good, what is still at fault goes back into it under its old place.
+
+use crate::flow::decode::{Decoder, Format, Header, SourceState};
+use crate::flow::document::{DeadLetter, Documents, Kept, Reading};
+use crate::flow::engine::{Again, Engine};
+use crate::flow::event::{Batch, Head, InputId, Position, Timestamp};
+
+/// Text of a record that a dead letter keeps: enough to mend it, not enough to fill a disk.
+const TEXT_MAX: usize = 64 << 10;
+
+/// A record at fault, as it was found.
+pub(super) struct Found<'f> {
+    /// Its first byte in the source.
+    pub(super) at: u64,
+    pub(super) text: &'f [u8],
+    /// The record's length; the text may be only its beginning.
+    pub(super) bytes: u64,
+    pub(super) kept: Kept,
+    pub(super) header: Option<&'f Header>,
+}
+
+pub(super) fn dead_letter(batch: &Batch, reason: String, found: &Found<'_>) -> DeadLetter {
+    let text = found.text.get(..TEXT_MAX).unwrap_or(found.text);
+    let kept = match found.kept {
+        _ if text.len() < found.text.len() => Kept::Cut,
+        Kept::Whole if std::str::from_utf8(text).is_err() => Kept::Lossy,
+        kept => kept,
+    };
+    DeadLetter {
+        reason,
+        origin: format!("{}:{}", batch.origin, found.at),
+        position: Some(Position {
+            source: batch.source.clone(),
+            offset: found.at,
+        }),
+        text: String::from_utf8_lossy(text).into_owned(),
+        action: None,
+        record: Some(Reading {
+            input: batch.input.0,
+            kind: batch.kind,
+            header: found.header.map(Header::to_csv),
+            bytes: found.bytes,
+            kept,
+        }),
+    }
+}
+
+impl Engine {
+    /// Takes in records that were dead letters, as the mapping is now. What is still at fault is a dead letter again.
+    pub fn push_again(&mut self, again: &Again, now: Timestamp, out: &mut Documents) {
+        for letter in &again.letters {
+            if let Err(reason) = self.read_again(letter, now, out) {
+                let input = letter.record.as_ref().map_or(0, |reading| reading.input);
+                self.totals.record(InputId(input)).dead_letters += 1;
+                out.dead_letters.push(DeadLetter {
+                    reason,
+                    ..letter.clone()
+                });
+            }
+        }
+        self.state
+            .heads
+            .insert(again.source.clone(), again.head.clone());
+        self.ship_over_bound(now, out);
+        self.schedule_publication(now);
+    }
+
+    /// # Errors
+    /// Why it cannot even be tried.
+    fn read_again(
+        &mut self,
+        letter: &DeadLetter,
+        now: Timestamp,
+        out: &mut Documents,
+    ) -> Result<(), String> {
+        if let Some(objection) = letter.objection() {
+            return Err(objection.to_owned());
+        }
+        let (Some(position), Some(reading)) = (&letter.position, &letter.record) else {
+            return Err("it is no record".to_owned());
+        };
+        let inputs = &self.settings.inputs;
+        let Some(input) = inputs.get(usize::from(reading.input)).copied() else {
+            return Err(format!(
+                "it came in by input {} of the pipeline file, which has {} now: put that input back",
+                usize::from(reading.input) + 1,
+                inputs.len()
+            ));
+        };
+        let wanted = std::mem::take(&mut self.compiled.wanted);
+        let header = match (input.format, &reading.header) {
+            (Format::Json, _) => Ok(None),
+            (Format::Csv, Some(header)) => {
+                let mut state: SourceState = None;
+                Decoder::new(Format::Csv, &wanted)
+                    .rows(&mut state, header.as_bytes(), |_| {})
+                    .map(|()| state)
+            }
+            (Format::Csv, None) => Err(
+                "the header row it belongs to is not known: send the file again whole".to_owned(),
+            ),
+        };
+        if let Ok(mut header) = header.clone() {
+            let batch = Batch {
+                input: InputId(reading.input),
+                source: position.source.clone(),
+                origin: origin(letter, position).into(),
+                kind: reading.kind,
+                bytes: letter.text.clone().into(),
+                base: position.offset,
+                faults: Vec::new(),
+                restart: false,
+                head: Head::default(),
+            };
+            let kind = reading.kind.or(input.kind);
+            self.records(&batch, input.format, kind, &wanted, &mut header, now, out);
+        }
+        self.compiled.wanted = wanted;
+        header.map(|_| ())
+    }
+}
+
+/// The letter's origin without the offset that stands behind it.
+fn origin<'l>(letter: &'l DeadLetter, position: &Position) -> &'l str {
+    let offset = format!(":{}", position.offset);
+    letter
+        .origin
+        .strip_suffix(offset.as_str())
+        .unwrap_or(&letter.origin)
+}
