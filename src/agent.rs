@@ -4,7 +4,8 @@
 //! ```text
 //! tail (thread) ──┐            ┌─ engine (thread) ─┐             ┌─ Elasticsearch, files
 //! journal (task) ─┼─ intake ──▶│   flow::engine    ├── cargo ───▶│  ship (task)
-//! sample (task) ──┘   32       └───────────────────┘    4        └─ dead letters, checkpoint
+//! letters (task) ─┤   32       └───────────────────┘    4        └─ dead letters, checkpoint
+//! sample (task) ──┘
 //! ```
 //!
 //! Back-pressure is those two bounds: when Elasticsearch is slow, `cargo` fills, the engine waits, `intake` fills, the
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::edge::dead_letters::handed_back;
 use crate::edge::{
     checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, tail, write,
 };
@@ -45,6 +47,9 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Drain what is there, and end.
     pub once: bool,
+    /// With `once`: read nothing but the letters that `dead-letters retry` handed back. This is not the end of data: labels
+    /// that wait for their prediction go on waiting.
+    pub letters_only: bool,
     /// Time that stopping may take.
     pub grace: Duration,
 }
@@ -106,6 +111,7 @@ pub async fn run(
     let (cargo, shipped) = mpsc::channel(CARGO_MAX);
     let progress = Arc::new(ship::Progress::default());
 
+    let letters = opened.sources.letters.clone();
     let mut sources = Sources::start(
         opened.sources,
         &opened.heads,
@@ -121,7 +127,7 @@ pub async fn run(
     let saved = Arc::new(AtomicU64::new(0));
     let pump = pump::Pump::new(
         opened.engine,
-        options.once,
+        options.once && !options.letters_only,
         taken,
         cargo,
         Arc::clone(&saved),
@@ -134,8 +140,10 @@ pub async fn run(
         .map_err(Error::Thread)?;
 
     let journals = sources.journals.clone();
+    let covered = letters.covered.clone();
     let release = move |checkpoint: &Checkpoint| {
         saved.store(checkpoint.cold.edges.number, Ordering::Release);
+        covered.set(&checkpoint.heads);
         for (key, journal) in &journals {
             if let Some(head) = checkpoint.heads.get(key) {
                 journal.release(head.offset);
@@ -185,6 +193,9 @@ pub async fn run(
     };
     let engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
     let failure = failure.or(sources.join(options.grace).await);
+    if let Err(error) = handed_back::sweep(&letters.folder, &letters.covered) {
+        warn!(%pipeline, %error, "dead letters that were read again cannot be removed, the next start does it");
+    }
     report(&pipeline, &engine, &progress);
     if let ship::Ending::Deadline { left } = ending {
         // Nothing is lost or wrong: ids are deterministic, and the checkpoint is behind what was acknowledged.
@@ -230,7 +241,12 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(config: Config, options: &Options) -> Result<Self, Error> {
+    async fn open(mut config: Config, options: &Options) -> Result<Self, Error> {
+        if options.letters_only {
+            config.files.clear();
+            config.receivers.clear();
+            config.host = None;
+        }
         let Config {
             mut engine,
             files,
@@ -283,10 +299,16 @@ impl Opened {
             ),
             checkpoints,
         };
+        let letters = sources::Letters {
+            folder: folder.clone(),
+            covered: handed_back::Covered::default(),
+        };
+        letters.covered.set(&heads);
         let mut sources = SourcesOpened {
             files,
             journals: Vec::new(),
             receivers: Vec::new(),
+            letters,
         };
         for settings in receivers {
             let journal = journal::Settings {

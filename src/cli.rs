@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod dead_letters;
 pub mod log;
 pub mod run;
 pub mod setup;
@@ -45,6 +46,12 @@ enum Command {
         #[arg(long)]
         print_schema: bool,
     },
+    /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take), try it again, or
+    /// drop it.
+    DeadLetters {
+        #[command(subcommand)]
+        command: dead_letters::Command,
+    },
     /// Install index templates, and a lifecycle policy where the cluster has ILM. Can be repeated.
     Setup {
         /// A pipeline file: where its Elasticsearch is, and the index prefix.
@@ -81,6 +88,7 @@ pub fn main() -> ExitCode {
             print_schema: true, ..
         } => check::schema(),
         Command::Check { files, connect, .. } => check::check(&files, connect),
+        Command::DeadLetters { command } => dead_letters::run(command),
         Command::Setup { file } => setup::setup(&file),
     }
 }

@@ -194,6 +194,13 @@ impl Agent {
         self.child.wait().expect("our child");
     }
 
+    /// SIGKILL, or nothing if it has ended by itself.
+    pub(crate) fn kill_if_running(mut self) {
+        if self.is_running() {
+            self.kill();
+        }
+    }
+
     /// SIGTERM, as an init system stops it, and its end.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {

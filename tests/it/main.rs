@@ -22,6 +22,7 @@ mod again;
 mod agent;
 mod check;
 mod cluster;
+mod dead_letters;
 mod documents;
 #[path = "../faults/faults.rs"]
 mod faults;

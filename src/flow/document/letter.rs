@@ -59,7 +59,9 @@ impl Kept {
     pub const fn objection(self) -> Option<&'static str> {
         match self {
             Self::Whole => None,
-            Self::Cut => Some("only the record's beginning was kept: send it again from its source"),
+            Self::Cut => {
+                Some("only the record's beginning was kept: send it again from its source")
+            }
             Self::Lossy => Some("it is not UTF-8: mend it at its source and send it again"),
             Self::Begun => Some("the rows before its fault were taken: send the others again"),
         }
