@@ -79,9 +79,10 @@ pub struct RunArguments {
 /// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
-        return log::fail(&format!("--log-level: {error}"), 2);
-    }
+    let _logs = match log::start(arguments.log_format, &arguments.log_level) {
+        Ok(logs) => logs,
+        Err(error) => return log::fail(&format!("--log-level: {error}"), 2),
+    };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check {
