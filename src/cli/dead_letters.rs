@@ -89,8 +89,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Drop(arguments) => drop::drop(&arguments),
     };
     match outcome {
-        Ok(code) => code,
-        Err(Error::Told(code)) => code,
+        Ok(code) | Err(Error::Told(code)) => code,
         // Whoever read our output (`head`, a pager) has seen enough.
         Err(Error::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => log::fail(&error.to_string(), error.code()),

@@ -163,13 +163,14 @@ fn http(
         && journal_item.is_some() == journal_bytes_max.is_some();
     if both_read {
         let body = body_bytes_max.unwrap_or(RECORD_BYTES as u64);
+        let journal = journal_bytes_max.unwrap_or(JOURNAL_BYTES);
         // The key that was written is the one to point at: the other may only be a default.
-        if journal_bytes_max.unwrap_or(JOURNAL_BYTES) / 2 < body
+        if journal / 2 < body
             && let Some(item) = journal_item.or(body_item)
         {
             item.fault(
                 format!(
-                    "a journal must hold two bodies of {body} bytes (`max_body`), and is smaller"
+                    "the journal (max_journal: {journal} bytes) cannot hold two bodies (max_body: {body} bytes)"
                 ),
                 "raise max_journal, or lower max_body (16 MiB unless set)",
             );

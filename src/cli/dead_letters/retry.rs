@@ -165,7 +165,7 @@ impl Retry {
                 std::future::pending::<()>().await;
             }
         };
-        let pid = match agent::run(self.config.clone(), options, interrupted).await {
+        let pid = match Box::pin(agent::run(self.config.clone(), options, interrupted)).await {
             Ok(()) => return unread().map_err(log),
             Err(agent::Error::Checkpoint(checkpoint::Error::Folder(FolderError::Held {
                 pid,
@@ -184,7 +184,10 @@ impl Retry {
             if left == 0 || start.elapsed() > PATIENCE {
                 return Ok(left);
             }
-            tokio::time::sleep(POLL).await;
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(left),
+            }
         }
     }
 

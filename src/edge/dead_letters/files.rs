@@ -18,7 +18,7 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Rolls the current file away, so that no agent appends to the files returned (oldest first).
-pub(super) fn take(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn take(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let lock = lock(folder)?;
     if folder.join(CURRENT).try_exists()? {
         roll(folder)?;

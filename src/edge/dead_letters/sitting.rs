@@ -164,20 +164,17 @@ impl Sieve<'_> {
         }
         self.out.into_inner()?.sync_all()?;
         let mut kept = self.kept;
-        let handed_back = match self.handed_back {
-            Some(out) => {
-                out.into_inner()?.sync_all()?;
-                File::open(folder)?.sync_all()?;
-                fs::rename(self.retry.with_extension("new"), &self.retry)?;
-                Some(self.retry)
-            }
-            None => {
-                // Nothing to wait for: a name that says so, or a recovery would take it back.
-                let to = sibling(&self.path, KEPT);
-                fs::rename(&kept, &to)?;
-                kept = to;
-                None
-            }
+        let handed_back = if let Some(out) = self.handed_back {
+            out.into_inner()?.sync_all()?;
+            File::open(folder)?.sync_all()?;
+            fs::rename(self.retry.with_extension("new"), &self.retry)?;
+            Some(self.retry)
+        } else {
+            // Nothing to wait for: a name that says so, or a recovery would take it back.
+            let to = sibling(&self.path, KEPT);
+            fs::rename(&kept, &to)?;
+            kept = to;
+            None
         };
         File::open(folder)?.sync_all()?;
         settle(&kept, &self.path)?;
@@ -209,7 +206,8 @@ fn recover(folder: &Path) -> io::Result<()> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        if name.starts_with("retry-") && name.ends_with(".new") {
+        let is_new = path.extension().is_some_and(|extension| extension == "new");
+        if name.starts_with("retry-") && is_new {
             fs::remove_file(&path)?;
         } else if let Some((number, which)) = name
             .strip_prefix("dead-letters.")

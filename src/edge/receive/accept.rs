@@ -4,7 +4,7 @@
 //! A connection keeps us waiting until its request is here whole: before it, in its header, in its body, and again after
 //! the answer. While we work on a request, its connection is not closed; if we work on all, the newcomer is.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::{Future, Ready, ready};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ const CONNECTIONS_MAX: usize = 512;
 /// The places, and who has them.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    taken: Arc<Mutex<HashMap<SocketAddr, Place>>>,
+    taken: Arc<Mutex<BTreeMap<SocketAddr, Place>>>,
     counters: Arc<Counters>,
 }
 
@@ -87,7 +87,7 @@ impl Places {
         Some(closed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Place>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Place>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,14 +20,14 @@ impl Header {
     /// The header row it was read from, but for space around its names: what to read a single row under.
     #[must_use]
     pub fn to_csv(&self) -> String {
-        let quoted = |column: &Box<str>| {
+        let quoted = |column: &str| {
             if column.contains([',', '"', '\n', '\r']) {
                 format!("\"{}\"", column.replace('"', "\"\""))
             } else {
-                column.to_string()
+                column.to_owned()
             }
         };
-        let columns: Vec<String> = self.columns.iter().map(quoted).collect();
+        let columns: Vec<String> = self.columns.iter().map(|column| quoted(column)).collect();
         columns.join(",")
     }
 

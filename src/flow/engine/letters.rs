@@ -131,3 +131,127 @@ fn origin<'l>(letter: &'l DeadLetter, position: &Position) -> &'l str {
         .strip_suffix(offset.as_str())
         .unwrap_or(&letter.origin)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NINE, batch, settings};
+    use super::super::*;
+    use super::*;
+    use crate::flow::event::SourceKey;
+
+    fn prediction(id: &str, key: &str) -> String {
+        format!(r#"{{"event":"prediction","{key}":"{id}","ts":{NINE},"predicted":"fraud"}}"#)
+    }
+
+    /// An engine whose pipeline was mended: ids stand under `request`.
+    fn mended(format: Format) -> Engine {
+        let mut settings = settings();
+        settings.inputs[0].format = format;
+        if let Some(paths) = &mut settings.mapping.prediction {
+            paths.id = "request".into();
+        }
+        Engine::new(settings).unwrap()
+    }
+
+    fn again(letters: &[DeadLetter]) -> Again {
+        Again {
+            source: SourceKey("retry-1".into()),
+            letters: letters.to_vec(),
+            head: Head {
+                input: u16::MAX,
+                offset: 99,
+                evidence: String::new(),
+            },
+        }
+    }
+
+    fn letters_of(batch: &Batch, format: Format) -> Vec<DeadLetter> {
+        let mut settings = settings();
+        settings.inputs[0].format = format;
+        let mut out = Documents::default();
+        Engine::new(settings)
+            .unwrap()
+            .push(batch, Timestamp(NINE), &mut out);
+        out.dead_letters
+    }
+
+    fn read_again(letters: &[DeadLetter], format: Format) -> (u64, Vec<DeadLetter>) {
+        let mut engine = mended(format);
+        let mut out = Documents::default();
+        engine.push_again(&again(letters), Timestamp(NINE), &mut out);
+        let checkpoint = engine.checkpoint().unwrap();
+        assert_eq!(checkpoint.heads[&SourceKey("retry-1".into())].offset, 99);
+        assert_eq!(checkpoint.heads.len(), 1, "no head but its own moves");
+        (engine.totals().inputs[0].predictions, out.dead_letters)
+    }
+
+    #[test]
+    fn a_record_is_read_as_the_mapping_is_now_or_goes_back_under_its_old_place() {
+        let lines = [prediction("a", "request"), prediction("b", "nowhere")];
+        let letters = letters_of(&batch(&lines), Format::Json);
+        assert_eq!(letters.len(), 2);
+        let (predictions, left) = read_again(&letters, Format::Json);
+        assert_eq!((predictions, left.len()), (1, 1));
+        assert_eq!(left[0].position, letters[1].position);
+        assert_eq!(left[0].origin, letters[1].origin);
+        assert_eq!(left[0].record, letters[1].record);
+    }
+
+    #[test]
+    fn of_an_array_only_the_records_at_fault_are_letters() {
+        let good = prediction("a", "id");
+        let lines = [format!("[{good},{}]", prediction("b", "request"))];
+        let letters = letters_of(&batch(&lines), Format::Json);
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].text, prediction("b", "request"));
+        assert_eq!(read_again(&letters, Format::Json), (1, Vec::new()));
+    }
+
+    #[test]
+    fn a_row_is_read_under_its_header() {
+        let lines = [
+            "event,request,ts,\"pre\"\"dicted\",predicted",
+            "prediction,a,1795510800000,\"x,y\",fraud",
+        ];
+        let letters = letters_of(&batch(&lines.map(str::to_owned)), Format::Csv);
+        assert_eq!(letters.len(), 1);
+        assert_eq!(read_again(&letters, Format::Csv), (1, Vec::new()));
+    }
+
+    #[test]
+    fn what_is_not_the_whole_record_is_not_read_as_if_it_were() {
+        let long = format!("{{\"x\":\"{}\"}}", "é".repeat(TEXT_MAX));
+        let begun = format!("[{},7]", prediction("a", "id"));
+        let mut source = batch(&[long, begun]);
+        let mut bytes = source.bytes.to_vec();
+        bytes.extend_from_slice(b"{\"x\":\"\xff\"}\n");
+        source.bytes = bytes.into();
+        let letters = letters_of(&source, Format::Json);
+        let kept: Vec<_> = letters
+            .iter()
+            .filter_map(|letter| Some(letter.record.as_ref()?.kept))
+            .collect();
+        assert_eq!(kept, [Kept::Cut, Kept::Begun, Kept::Lossy]);
+        let (predictions, left) = read_again(&letters, Format::Json);
+        assert_eq!((predictions, left.len()), (0, 3));
+    }
+
+    #[test]
+    fn a_record_is_taken_whole_or_not_at_all() {
+        // A prediction that is well, and its label, which is from next year.
+        let mut settings = settings();
+        let label = settings.mapping.label.as_mut().unwrap();
+        label.when.clear();
+        label.time = Some("label_ts".into());
+        let mut engine = Engine::new(settings).unwrap();
+        let record = format!(
+            r#"{{"event":"prediction","id":"a","ts":{NINE},"predicted":"fraud","label":"fraud","label_ts":{}}}"#,
+            NINE + 365 * 86_400_000
+        );
+        let mut out = Documents::default();
+        engine.push(&batch(&[record]), Timestamp(NINE), &mut out);
+        assert_eq!(out.dead_letters.len(), 1);
+        assert_eq!(engine.totals().inputs[0].predictions, 0);
+        assert_eq!(engine.waiting().0, 0);
+    }
+}
