@@ -74,8 +74,8 @@ pub struct Tls {
 /// longer. An idle kept-alive connection is closed after it too.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 
-/// A request's header; beyond, 431. It is also what a connection reads at a time, so all connections together hold 32 MiB
-/// at most besides their bodies.
+/// A request's header; beyond, 431. It is looked at between two reads, so that up to twice as much may get in; and it is
+/// what a connection reads at a time, so all connections together hold 64 MiB at most besides their bodies.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
 /// Why a receiver cannot start, or stopped.

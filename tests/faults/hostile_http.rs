@@ -96,7 +96,7 @@ fn each_hostile_request_gets_its_status_and_nothing_of_it_is_taken() {
         (
             "a header larger than allowed",
             431,
-            named("X-Large", &"y".repeat(100_000)),
+            named("X-Large", &"y".repeat(1 << 20)),
         ),
         (
             "a thousand headers",
@@ -137,10 +137,9 @@ fn each_hostile_request_gets_its_status_and_nothing_of_it_is_taken() {
         .agent
         .wait_for_complaint("unsupported content encoding");
     let ended = story.end(0);
-    assert!(
-        !ended.contains("another-token-for-this"),
-        "a token is in the output:\n{ended}"
-    );
+    for token in ["another-token-for-this", TOKEN] {
+        assert!(!ended.contains(token), "a token is in the output:\n{ended}");
+    }
 }
 
 #[test]
@@ -270,7 +269,6 @@ fn under_attack_memory_stays_bounded_and_everyone_else_is_served() {
     }
     client.wait_for_more(20);
     let peak = peak_memory_kib(&story.agent);
-    eprintln!("peak {peak} KiB");
     assert!(peak < MEMORY_KIB_MAX, "{peak} KiB");
     let sent = client.stop();
     story.end(sent);
