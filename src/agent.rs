@@ -4,7 +4,8 @@
 //! ```text
 //! tail (thread) ──┐            ┌─ engine (thread) ─┐             ┌─ Elasticsearch, files
 //! journal (task) ─┼─ intake ──▶│   flow::engine    ├── cargo ───▶│  ship (task)
-//! sample (task) ──┘   32       └───────────────────┘    4        └─ dead letters, checkpoint
+//! letters (task) ─┤   32       └───────────────────┘    4        └─ dead letters, checkpoint
+//! sample (task) ──┘
 //! ```
 //!
 //! Back-pressure is those two bounds: when Elasticsearch is slow, `cargo` fills, the engine waits, `intake` fills, the
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::edge::dead_letters::handed_back;
 use crate::edge::now::now;
 use crate::edge::{
     checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, status, tail, write,
@@ -51,6 +53,9 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Drain what is there, and end.
     pub once: bool,
+    /// With `once`: read nothing but the letters that `dead-letters retry` handed back. This is not the end of data: labels
+    /// that wait for their prediction go on waiting.
+    pub letters_only: bool,
     /// Time that stopping may take.
     pub grace: Duration,
 }
@@ -114,6 +119,7 @@ pub async fn run(
     let (cargo, shipped) = mpsc::channel(CARGO_MAX);
     let progress = Arc::new(ship::Progress::default());
 
+    let letters = opened.sources.letters.clone();
     let mut sources = Sources::start(
         opened.sources,
         &opened.heads,
@@ -147,7 +153,7 @@ pub async fn run(
     let saved = Arc::new(AtomicU64::new(0));
     let pump = pump::Pump::new(
         opened.engine,
-        options.once,
+        options.once && !options.letters_only,
         taken,
         cargo,
         Arc::clone(&saved),
@@ -162,9 +168,11 @@ pub async fn run(
 
     let journals = sources.journals.clone();
     let seen = Arc::clone(&vitals);
+    let covered = letters.covered.clone();
     let release = move |checkpoint: &Checkpoint| {
         seen.saved(checkpoint);
         saved.store(checkpoint.cold.edges.number, Ordering::Release);
+        covered.set(&checkpoint.heads);
         for (key, journal) in &journals {
             if let Some(head) = checkpoint.heads.get(key) {
                 journal.release(head.offset);
@@ -215,6 +223,9 @@ pub async fn run(
     };
     let engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
     let failure = failure.or(sources.join(options.grace).await);
+    if let Err(error) = handed_back::sweep(&letters.folder, &letters.covered) {
+        warn!(%pipeline, %error, "dead letters that were read again cannot be removed, the next start does it");
+    }
     report(&pipeline, &engine, &progress);
     Reporter::new(Arc::clone(&vitals)).report_now(&engine);
     vitals.enter(status::Stage::Ended);
@@ -264,10 +275,15 @@ struct Opened {
 
 impl Opened {
     async fn open(
-        config: Config,
+        mut config: Config,
         options: &Options,
         vitals: &Arc<status::Vitals>,
     ) -> Result<Self, Error> {
+        if options.letters_only {
+            config.files.clear();
+            config.receivers.clear();
+            config.host = None;
+        }
         let Config {
             mut engine,
             files,
@@ -322,10 +338,16 @@ impl Opened {
             ),
             checkpoints,
         };
+        let letters = sources::Letters {
+            folder: folder.clone(),
+            covered: handed_back::Covered::default(),
+        };
+        letters.covered.set(&heads);
         let mut sources = SourcesOpened {
             files,
             journals: Vec::new(),
             receivers: Vec::new(),
+            letters,
         };
         let files = sources.files.iter();
         let mut inputs: Vec<_> = files

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod check;
+pub mod dead_letters;
 pub mod log;
 pub mod run;
 pub mod setup;
@@ -46,6 +47,12 @@ enum Command {
         #[arg(long)]
         print_schema: bool,
     },
+    /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take), try it again, or
+    /// drop it.
+    DeadLetters {
+        #[command(subcommand)]
+        command: dead_letters::Command,
+    },
     /// Install index templates, and a lifecycle policy where the cluster has ILM. Can be repeated.
     Setup {
         /// A pipeline file: where its Elasticsearch is, and the index prefix.
@@ -84,15 +91,17 @@ pub struct RunArguments {
 /// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
-        return log::fail(&format!("--log-level: {error}"), 2);
-    }
+    let _logs = match log::start(arguments.log_format, &arguments.log_level) {
+        Ok(logs) => logs,
+        Err(error) => return log::fail(&format!("--log-level: {error}"), 2),
+    };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check {
             print_schema: true, ..
         } => check::schema(),
         Command::Check { files, connect, .. } => check::check(&files, connect),
+        Command::DeadLetters { command } => dead_letters::run(command),
         Command::Setup { file } => setup::setup(&file),
     }
 }

@@ -91,6 +91,10 @@ impl Pump {
                 Next::Take(Intake::Host(snapshot)) => {
                     self.engine.observe(snapshot, now(), &mut out);
                 }
+                Next::Take(Intake::Again(again)) => {
+                    self.engine.push_again(&again, now(), &mut out);
+                    changed = true;
+                }
                 Next::Take(Intake::Gone(source)) => {
                     self.engine.forget(&source);
                     changed = true;

@@ -2,12 +2,14 @@
 //! when they were told to stop or have come to their end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::agent::Error;
+use crate::edge::dead_letters::handed_back;
 use crate::edge::{journal, receive, tail};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Head, SourceKey};
@@ -24,6 +26,15 @@ pub(super) struct SourcesOpened {
     pub(super) journals: Vec<journal::Opened>,
     /// None under `--once`, which reads what was accepted earlier and listens to nobody.
     pub(super) receivers: Vec<(receive::Bound, journal::Journal)>,
+    pub(super) letters: Letters,
+}
+
+/// Dead letters that are handed back, to be read again.
+#[derive(Clone)]
+pub(super) struct Letters {
+    /// The data folder.
+    pub(super) folder: PathBuf,
+    pub(super) covered: handed_back::Covered,
 }
 
 /// The running sources.
@@ -50,6 +61,12 @@ impl Sources {
             tail: tail::Stop::new(),
             files: tail::Status::default(),
         };
+        let Letters { folder, covered } = opened.letters;
+        let again = handed_back::run(folder, covered, once, intake.clone(), stopped.clone());
+        sources.tasks.spawn(async move {
+            again.await;
+            Ok(())
+        });
         if !opened.files.is_empty() {
             sources.start_tail(opened.files, heads.clone(), once, intake.clone())?;
         }

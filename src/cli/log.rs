@@ -1,9 +1,13 @@
-//! Logs: to standard error, as text for people or JSON for machines.
+//! Logs: to standard error, as text for people or JSON for machines; what repeats is left out and counted.
+
+mod repeats;
 
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer, fmt, prelude::*, registry};
+
+use repeats::Repeats;
 
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -18,26 +22,40 @@ pub enum Format {
 ///
 /// # Errors
 /// The filter cannot be parsed.
-pub fn start(format: Format, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+pub fn start(format: Format, filter: &str) -> Result<Logs, tracing_subscriber::filter::ParseError> {
     // A client library's every retry is told by us, with what to do about it.
     let filter = EnvFilter::builder().parse(format!(
         "{filter},hyper_util=warn,rustls=warn,reqwest=warn,fjall=warn,lsm_tree=warn"
     ))?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
-    match format {
-        Format::Text => logs
+    let repeats = Repeats::default();
+    let lines = match format {
+        Format::Text => fmt::layer()
+            .with_writer(stderr)
             .with_ansi(stderr().is_terminal())
             .with_target(false)
-            .init(),
-        Format::Json => logs
+            .with_filter(repeats.clone())
+            .boxed(),
+        Format::Json => fmt::layer()
+            .with_writer(stderr)
             .json()
             .flatten_event(true)
             .with_current_span(false)
-            .init(),
+            .with_filter(repeats.clone())
+            .boxed(),
+    };
+    registry().with(filter).with(lines).init();
+    repeats.clone().report_for_ever();
+    Ok(Logs(repeats))
+}
+
+/// Logging, under way. Dropped at the end, it says what was left out.
+#[derive(Debug)]
+pub struct Logs(Repeats);
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.0.report();
     }
-    Ok(())
 }
 
 /// Prints `modelbeat: error: …` and gives the exit code.

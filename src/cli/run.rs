@@ -29,6 +29,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     let options = Options {
         data_dir: arguments.data_dir.clone(),
         once: arguments.once,
+        letters_only: false,
         grace: arguments.grace,
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -151,12 +151,31 @@ fn http(
     let tls_item = section.get("tls");
     let encrypted = tls_item.is_some();
     let tls = tls_item.and_then(Item::section).and_then(tls);
-    let body_bytes_max = section
-        .get("max_body")
+    let body_item = section.get("max_body");
+    let body_bytes_max = body_item
+        .clone()
         .and_then(|item| item.size(1 << 10..=1 << 30));
-    let journal_bytes_max = section
-        .get("max_journal")
+    let journal_item = section.get("max_journal");
+    let journal_bytes_max = journal_item
+        .clone()
         .and_then(|item| item.size(1 << 20..=1 << 40));
+    let both_read = body_item.is_some() == body_bytes_max.is_some()
+        && journal_item.is_some() == journal_bytes_max.is_some();
+    if both_read {
+        let body = body_bytes_max.unwrap_or(RECORD_BYTES as u64);
+        let journal = journal_bytes_max.unwrap_or(JOURNAL_BYTES);
+        // The key that was written is the one to point at: the other may only be a default.
+        if journal / 2 < body
+            && let Some(item) = journal_item.or(body_item)
+        {
+            item.fault(
+                format!(
+                    "the journal (max_journal: {journal} bytes) cannot hold two bodies (max_body: {body} bytes)"
+                ),
+                "raise max_journal, or lower max_body (16 MiB unless set)",
+            );
+        }
+    }
     for key in ["paths", "start_at", "max_record"] {
         section.refuse(
             key,

@@ -1,14 +1,26 @@
 //! The dead-letter log: records that became no document and documents that Elasticsearch refused, one JSON object a line.
 //!
-//! `edge::ship` appends and syncs before a barrier passes; a person reads the log and moves its files away, also while
-//! the agent runs. Nothing is ever dropped to make room: at the cap, [`DeadLetters::append`] fails, shipping
-//! waits and says so, and goes on once a person has made room.
+//! `edge::ship` appends and syncs before a barrier passes; the `dead-letters` command lists the log, sends it again and
+//! drops from it, also while the agent runs. Nothing is ever dropped to make room: at the cap, [`DeadLetters::append`]
+//! fails, shipping waits and says so, and goes on once a person has retried or dropped what is there.
+//!
+//! ```text
+//! agent ──append──▶ dead-letters.ndjson ──roll──▶ dead-letters.000001.ndjson … ──Sitting──▶ kept, gone, or handed back
+//!   ▲                                                                                              │
+//!   └──── read anew, as a source ([`handed_back`]) ◀──────── retry-….ndjson ◀──────────────────────┘
+//! ```
 //!
 //! `dead-letters.ndjson` grows to 64 MiB and is then renamed to `dead-letters.000001.ndjson` and so on. An appender and
-//! a [`take`] exclude each other by `flock` on `dead-letters.lock`, held only for the moment: an appender looks, each time,
-//! whether its file is still the one of that name. A line that a crash cut short is skipped and counted when read.
+//! a [`Sitting`] exclude each other by `flock` on `dead-letters.lock`, held only for the moment: an appender looks, each
+//! time, whether its file is still the one of that name. A line that a crash cut short is skipped and counted when read.
+//! An agent that was killed reads again what it had read since its checkpoint, and may write a letter a second time:
+//! whoever reads the log knows such twins ([`Twins`]).
 
 mod files;
+pub mod handed_back;
+mod resend;
+mod sitting;
+mod twins;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,8 +33,11 @@ use tracing::warn;
 use crate::edge::now::now;
 use crate::flow::document::DeadLetter;
 use crate::flow::event::Timestamp;
-pub use files::{Entries, files, read, take};
+pub use files::{Line, Lines, files, open, read, take};
 use files::{lock, roll, rolled_files};
+pub use resend::resend;
+pub use sitting::{Busy, Fate, Sieve, Sitting};
+pub use twins::Twins;
 
 const CURRENT: &str = "dead-letters.ndjson";
 
@@ -76,8 +91,8 @@ struct Current {
 pub enum Error {
     /// At its cap.
     #[error(
-        "the dead-letter log in {folder} is full ({bytes_max} bytes), and shipping waits for room; each line of \
-         dead-letters*.ndjson there says why: mend the cause, then move those files away", folder = folder.display()
+        "the dead-letter log in {folder} is full ({bytes_max} bytes), and shipping waits for room; look at it with \
+         `modelbeat dead-letters list`, then use `retry` or `drop`", folder = folder.display()
     )]
     Full {
         /// The data folder.

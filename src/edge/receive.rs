@@ -30,7 +30,7 @@ mod memory;
 mod routes;
 mod tls;
 
-pub(in crate::edge) use accept::{Connection, Limit};
+pub(in crate::edge) use accept::{Connection, Places};
 pub use counters::Counters;
 pub(in crate::edge) use routes::is_known;
 
@@ -75,6 +75,10 @@ pub struct Tls {
 /// A client has this long for a TLS handshake, and for the header of each request: slow-loris holds a connection no
 /// longer. An idle kept-alive connection is closed after it too.
 const HEADER_TIME: Duration = Duration::from_secs(30);
+
+/// A request's header; beyond, 431. It is looked at between two reads, so that up to twice as much may get in; and it is
+/// what a connection reads at a time, so all connections together hold 64 MiB at most besides their bodies.
+const HEADER_BYTES_MAX: usize = 64 << 10;
 
 /// Why a receiver cannot start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -202,8 +206,9 @@ pub async fn run(
         tls,
         counters,
     } = bound;
-    let limit = Limit::new(accept::CONNECTIONS_MAX, Arc::clone(&counters));
-    let app = routes::router(&settings, journal, counters).into_make_service();
+    let places = accept::Places::new(accept::CONNECTIONS_MAX, Arc::clone(&counters));
+    let app = routes::router(&settings, journal, counters, places.clone())
+        .into_make_service_with_connect_info::<SocketAddr>();
     let handle = CloseOnDrop(Handle::new());
     let mut server = Server::from_listener(listener)
         .handle(handle.0.clone())
@@ -214,7 +219,10 @@ pub async fn run(
     server
         .http_builder()
         .http1()
-        .header_read_timeout(HEADER_TIME);
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES_MAX)
+        // A client that has said all it wants to say still wants the answer.
+        .half_close(true);
 
     let stopping = async {
         // An error means that nobody is left who could say stop: the same.
@@ -226,10 +234,10 @@ pub async fn run(
         match tls {
             Some(config) => {
                 let tls = RustlsAcceptor::new(RustlsConfig::from_config(config));
-                let tls = tls.handshake_timeout(HEADER_TIME).acceptor(limit);
+                let tls = tls.handshake_timeout(HEADER_TIME).acceptor(places);
                 server.acceptor(tls).serve(app).await
             }
-            None => server.acceptor(limit).serve(app).await,
+            None => server.acceptor(places).serve(app).await,
         }
     };
     let outcome = tokio::select! {

@@ -26,7 +26,7 @@ use axum_server::{Handle, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::edge::receive::{Counters, Limit, Token};
+use crate::edge::receive::{Counters, Places, Token};
 pub use board::{Board, Doing, Input, JournalPlace, Queues, Report, Stage, Vitals, Wiring};
 use patience::Patience;
 pub use quality::SERIES_MAX;
@@ -122,12 +122,12 @@ pub async fn run(bound: Bound, board: Board, mut stop: watch::Receiver<bool>) ->
         address,
     } = bound;
     let counters = Arc::new(Counters::default());
-    let limit = Limit::new(CONNECTIONS_MAX, Arc::clone(&counters));
+    let places = Places::new(CONNECTIONS_MAX, Arc::clone(&counters));
     let app = routes::router(settings.token.as_ref(), board.clone(), counters);
     let mut server = Server::from_listener(listener)
         .handle(Handle::<SocketAddr>::new())
         .http1_only()
-        .acceptor(Patience::new(limit, PATIENCE));
+        .acceptor(Patience::new(places, PATIENCE));
     server.http_builder().http1().header_read_timeout(PATIENCE);
     let looking = async {
         let mut ticks = tokio::time::interval(LOOK_EVERY);

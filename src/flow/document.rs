@@ -5,6 +5,7 @@
 //! Its id is made from what it is about and its index from its own event time, so that writing it twice is
 //! writing it once.
 
+mod letter;
 mod name;
 mod prediction;
 mod window;
@@ -12,9 +13,10 @@ mod window;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::flow::event::{Position, Timestamp};
+use crate::flow::event::Timestamp;
 use crate::flow::json;
 
+pub use letter::{DeadLetter, Kept, Reading};
 pub use name::{Dataset, Indices, Tag, window_id};
 pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
 pub use window::{WindowDocument, WindowIdentity};
@@ -41,21 +43,6 @@ pub struct Item {
     pub lines: Range<usize>,
     /// Length of the action line, line feed included.
     pub action_length: usize,
-}
-
-/// A record or document that could not be processed or stored, with all a person needs to mend it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct DeadLetter {
-    /// Why: a sentence without full stop, naming field or path.
-    pub reason: String,
-    /// Where it came from: `path:offset` for a record, `index/_id` for a document.
-    pub origin: String,
-    /// Source position of the record, where there is one.
-    pub position: Option<Position>,
-    /// The record's or document's text (lossy where it is not UTF-8; cut at 64 KiB).
-    pub text: String,
-    /// The action line, for a document: what `dead-letters retry` sends again.
-    pub action: Option<String>,
 }
 
 /// What `_bulk` is to do with a document.

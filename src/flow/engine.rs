@@ -11,6 +11,7 @@ mod beaten;
 mod comparisons;
 mod events;
 mod held;
+mod letters;
 mod publish;
 mod settings;
 mod shipping;
@@ -23,10 +24,10 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::flow::decode::{Decoder, Format, SourceState, Wanted};
+use crate::flow::decode::{Decoder, Format, Record, SourceState, Wanted};
 use crate::flow::document::Dataset;
-use crate::flow::document::{Action, DeadLetter, Documents, HostDocument, Indices, Letterhead};
-use crate::flow::event::{Batch, Event, Head, InputId, Kind, Position, SourceKey, Timestamp};
+use crate::flow::document::{Action, Documents, HostDocument, Indices, Kept, Letterhead};
+use crate::flow::event::{Batch, Event, Head, InputId, Kind, SourceKey, Timestamp};
 use crate::flow::host::{History, HostSnapshot, Metric};
 use crate::flow::join::Join;
 use crate::flow::json;
@@ -34,13 +35,11 @@ use crate::flow::lines;
 use crate::flow::mapping::{Mapping, Unmapped};
 use crate::flow::windows::Windows;
 
-pub use settings::{Agent, Checkpoint, Input, Intake, Settings};
+use letters::{Found, dead_letter};
+pub use settings::{Again, Agent, Checkpoint, Input, Intake, Settings};
 pub use state::{CheckpointError, ResumeError};
 pub use totals::{Ignored, InputTotals, Totals};
 pub use view::{Bounds, Load, SeriesView, View, WindowView};
-
-/// Text of a record that a dead letter keeps: enough to mend it, not enough to fill a disk.
-const DEAD_LETTER_TEXT_MAX: usize = 64 << 10;
 
 /// A record's time may lie this far ahead of the agent's clock; beyond, its clock is wrong and it is a dead letter.
 const AHEAD_MAX_MS: i64 = 3_600_000;
@@ -166,12 +165,15 @@ impl Engine {
         for fault in &batch.faults {
             self.totals.record(batch.input).records += 1;
             self.totals.record(batch.input).dead_letters += 1;
-            out.dead_letters.push(dead_letter(
-                batch,
-                fault.offset,
-                fault.reason.clone(),
-                &fault.excerpt,
-            ));
+            let found = Found {
+                at: fault.offset,
+                text: &fault.excerpt,
+                bytes: fault.length,
+                kept: Kept::Cut,
+                header: None,
+            };
+            out.dead_letters
+                .push(dead_letter(batch, fault.reason.clone(), &found));
         }
         let wanted = std::mem::take(&mut self.compiled.wanted);
         self.records(
@@ -223,6 +225,7 @@ impl Engine {
         {
             let had_header = source_state.is_some();
             let mut rows = 0_usize;
+            let (at, bytes) = (batch.base + at as u64, record.len() as u64);
             let decoded = decoder.rows(source_state, record, |row| {
                 rows += 1;
                 let mapped = self.map(row, kind, batch.input, now, out);
@@ -233,20 +236,35 @@ impl Engine {
                     }
                     Err(Unmapped::Faulty(reason)) => {
                         self.totals.record(batch.input).dead_letters += 1;
-                        out.dead_letters.push(dead_letter(
-                            batch,
-                            batch.base + at as u64,
-                            reason,
-                            record,
-                        ));
+                        // Of an array of records, only the one that is at fault.
+                        let (text, header) = match row.record {
+                            Record::Json(text) => (text.as_bytes(), None),
+                            Record::Csv(header, _) => (record, Some(header)),
+                        };
+                        let kept = Kept::Whole;
+                        let found = Found {
+                            at,
+                            text,
+                            bytes,
+                            kept,
+                            header,
+                        };
+                        out.dead_letters.push(dead_letter(batch, reason, &found));
                     }
                 }
             });
             if let Err(reason) = decoded {
                 self.totals.record(batch.input).records += 1;
                 self.totals.record(batch.input).dead_letters += 1;
-                out.dead_letters
-                    .push(dead_letter(batch, batch.base + at as u64, reason, record));
+                let kept = if rows == 0 { Kept::Whole } else { Kept::Begun };
+                let found = Found {
+                    at,
+                    text: record,
+                    bytes,
+                    kept,
+                    header: source_state.as_ref(),
+                };
+                out.dead_letters.push(dead_letter(batch, reason, &found));
             } else if rows == 0 && source_state.is_some() == had_header {
                 self.totals.record(batch.input).records += 1;
                 self.totals.record(batch.input).ignore("an empty array");
@@ -268,6 +286,15 @@ impl Engine {
             .compiled
             .mapping
             .events(row, kind, |event| events.push(event));
+        // All of a record or nothing: what is a dead letter has left no trace, and may be read anew.
+        let mapped = mapped.and_then(|()| {
+            events.iter().try_for_each(|event| match event {
+                Event::Prediction(prediction) => events::refuse_the_future(prediction.time, now),
+                Event::Label(label) => label
+                    .time
+                    .map_or(Ok(()), |time| events::refuse_the_future(time, now)),
+            })
+        });
         if mapped.is_err() {
             self.totals.record(input).records += 1;
             return mapped;
@@ -276,9 +303,9 @@ impl Engine {
             self.totals.record(input).records += 1;
             match event {
                 Event::Prediction(prediction) => {
-                    self.predict(&prediction, &row.record, input, now, out)?;
+                    self.predict(&prediction, &row.record, input, now, out);
                 }
-                Event::Label(label) => self.label(&label, input, now, out)?,
+                Event::Label(label) => self.label(&label, input, now, out),
             }
         }
         Ok(())
@@ -390,20 +417,6 @@ fn key_of_id(id: &str) -> u64 {
     id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
-}
-
-fn dead_letter(batch: &Batch, offset: u64, reason: String, record: &[u8]) -> DeadLetter {
-    let kept = record.get(..DEAD_LETTER_TEXT_MAX).unwrap_or(record);
-    DeadLetter {
-        reason,
-        origin: format!("{}:{offset}", batch.origin),
-        position: Some(Position {
-            source: batch.source.clone(),
-            offset,
-        }),
-        text: String::from_utf8_lossy(kept).into_owned(),
-        action: None,
-    }
 }
 
 /// An index name is shared by all documents of its day.

@@ -183,6 +183,11 @@ impl Agent {
         });
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.exit_status().is_none()
     }
@@ -192,6 +197,13 @@ impl Agent {
         assert!(self.is_running());
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("our child");
+    }
+
+    /// SIGKILL, or nothing if it has ended by itself.
+    pub(crate) fn kill_if_running(mut self) {
+        if self.is_running() {
+            self.kill();
+        }
     }
 
     /// SIGTERM, as an init system stops it, and its end.

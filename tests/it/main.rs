@@ -23,6 +23,7 @@ mod agent;
 mod check;
 mod cluster;
 mod corpus;
+mod dead_letters;
 mod documents;
 #[path = "../faults/faults.rs"]
 mod faults;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::{CURRENT, Entry};
@@ -17,8 +17,7 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Rolls the current file away, so that no agent appends to the files returned (oldest first), and they may be
-/// read, sent again and removed.
+/// Rolls the current file away, so that no agent appends to the files returned (oldest first).
 pub fn take(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let lock = lock(folder)?;
     if folder.join(CURRENT).try_exists()? {
@@ -28,43 +27,63 @@ pub fn take(folder: &Path) -> io::Result<Vec<PathBuf>> {
     rolled_files(folder)
 }
 
-/// Reads one file of the log, entry by entry.
-pub fn read(path: &Path) -> io::Result<Entries> {
-    Ok(Entries {
-        lines: BufReader::new(File::open(path)?),
-        torn: 0,
-    })
-}
-
-/// Entries of one file, oldest first.
-#[derive(Debug)]
-pub struct Entries {
-    lines: BufReader<File>,
-    torn: u64,
-}
-
-impl Entries {
-    /// Lines so far that are no entries: cut short by a crash.
-    #[must_use]
-    pub fn torn(&self) -> u64 {
-        self.torn
+/// Opens the files of the log as they stand now, oldest first: what is moved or taken away afterwards is read all the same,
+/// and read once.
+pub fn open(folder: &Path) -> io::Result<Vec<Lines>> {
+    let lock = match OpenOptions::new()
+        .read(true)
+        .open(folder.join("dead-letters.lock"))
+    {
+        Ok(file) => file,
+        // Nothing was ever appended.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    // Shared is enough to keep an appender from rolling a file between two looks of ours.
+    lock.lock_shared()?;
+    let mut opened = Vec::new();
+    for path in files(folder)? {
+        match read(&path) {
+            Ok(lines) => opened.push(lines),
+            // A command has just finished with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(opened)
 }
 
-impl Iterator for Entries {
-    type Item = io::Result<Entry>;
+/// Reads one file of the log, line by line.
+pub fn read(path: &Path) -> io::Result<Lines> {
+    Ok(Lines(BufReader::new(File::open(path)?)))
+}
+
+/// Lines of one file, oldest first.
+#[derive(Debug)]
+pub struct Lines(BufReader<File>);
+
+/// One line, with its line feed (which the last one may lack).
+#[derive(Debug)]
+pub struct Line {
+    /// As it stands in the file.
+    pub raw: Vec<u8>,
+    /// What it says; `None`: it is no entry, cut short by a crash.
+    pub entry: Option<Entry>,
+}
+
+impl Iterator for Lines {
+    type Item = io::Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut line = Vec::new();
         loop {
-            line.clear();
-            match self.lines.read_until(b'\n', &mut line) {
+            let mut raw = Vec::new();
+            match self.0.read_until(b'\n', &mut raw) {
                 Ok(0) => return None,
-                Ok(_) => match serde_json::from_slice(&line) {
-                    Ok(entry) => return Some(Ok(entry)),
-                    Err(_) if line.trim_ascii().is_empty() => {}
-                    Err(_) => self.torn += 1,
-                },
+                Ok(_) if raw.trim_ascii().is_empty() => {}
+                Ok(_) => {
+                    let entry = serde_json::from_slice(&raw).ok();
+                    return Some(Ok(Line { raw, entry }));
+                }
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -72,14 +91,45 @@ impl Iterator for Entries {
 }
 
 pub(super) fn lock(folder: &Path) -> io::Result<File> {
+    let file = lock_file(folder, "dead-letters.lock")?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// A file for `flock` alone.
+pub(super) fn lock_file(folder: &Path, name: &str) -> io::Result<File> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(folder.join("dead-letters.lock"))?;
-    file.lock()?;
+        .open(folder.join(name))?;
+    give_to_owner(&file, folder)?;
     Ok(file)
+}
+
+/// A new file for us to write; fails if it is there.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    give_to_owner(&file, path.parent().unwrap_or(Path::new(".")))?;
+    Ok(file)
+}
+
+/// A command that root runs must leave nothing behind that the agent's user may not read.
+fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
+    let (is, owner) = (file.metadata()?, folder.metadata()?);
+    if (is.uid(), is.gid()) == (owner.uid(), owner.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(owner.uid()), Some(owner.gid())) {
+        // Another user than root cannot give away: then the folder's mode has let both in on purpose.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Renames the current file to the next free number. Needs the lock.

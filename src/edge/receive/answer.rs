@@ -28,6 +28,10 @@ impl IntoResponse for Accepted {
     }
 }
 
+/// Why a request was refused, beside the answer, for the log.
+#[derive(Clone, Debug)]
+pub(super) struct Reason(pub(super) String);
+
 /// Nothing of a body was taken.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -121,9 +125,9 @@ impl IntoResponse for Refusal {
         let reason = self.reason();
         let body = match &self {
             Self::Malformed(Fault { line, byte, .. }) => {
-                json!({ "error": reason, "line": line, "byte": byte })
+                json!({ "error": &reason, "line": line, "byte": byte })
             }
-            _ => json!({ "error": reason }),
+            _ => json!({ "error": &reason }),
         };
         let mut response = answer(self.status(), &body);
         let headers = response.headers_mut();
@@ -134,6 +138,7 @@ impl IntoResponse for Refusal {
             let challenge = HeaderValue::from_static("Bearer realm=\"modelbeat\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        response.extensions_mut().insert(Reason(reason));
         response
     }
 }

@@ -17,6 +17,9 @@ use super::memory::Share;
 /// A body must be here after this: at the largest default size, over a line of 4.5 Mbit/s.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
+/// A refused body is read on for so long, so that its client sees the answer; nobody may hold us up by it.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
 /// Bytes unpacked between two looks at the limits.
 const PIECE: usize = 64 * 1024;
 
@@ -126,7 +129,7 @@ pub(super) async fn discard(mut body: Body, bytes_max: usize) {
         }
     };
     // Running out of time is as good an end as any: the answer goes out now.
-    tokio::time::timeout(BODY_TIME, reading).await.ok();
+    tokio::time::timeout(DISCARD_TIME, reading).await.ok();
 }
 
 /// The next bytes; `None` at the end. Trailers are of no interest.

@@ -1,17 +1,20 @@
 //! The routes, and the way of one request: token → header → body → records → journal → answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tracing::warn;
 
-use super::answer::{Accepted, Refusal};
+use super::accept::Places;
+use super::answer::{Accepted, Reason, Refusal};
 use super::body::{self, Encoding};
 use super::memory::{Memory, Share};
 use super::{Counters, Settings};
@@ -33,6 +36,7 @@ const WORK_MAX: usize = 4;
 struct Shared {
     journal: Journal,
     counters: Arc<Counters>,
+    places: Places,
     /// Hash of the token: comparing hashes takes the same time wherever they differ.
     token: Option<blake3::Hash>,
     body_bytes_max: usize,
@@ -40,10 +44,16 @@ struct Shared {
     work: Semaphore,
 }
 
-pub(super) fn router(settings: &Settings, journal: Journal, counters: Arc<Counters>) -> Router {
+pub(super) fn router(
+    settings: &Settings,
+    journal: Journal,
+    counters: Arc<Counters>,
+    places: Places,
+) -> Router {
     let shared = Arc::new(Shared {
         journal,
         counters,
+        places,
         token: settings
             .token
             .as_ref()
@@ -64,14 +74,25 @@ pub(super) fn router(settings: &Settings, journal: Journal, counters: Arc<Counte
 }
 
 /// Every request passes here: the token before anything else, and the count.
-async fn front(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let response = if is_known(shared.token, request.headers()) {
+async fn front(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = if is_known(shared.token, request.headers()) {
         next.run(request).await
     } else {
         body::discard(request.into_body(), shared.body_bytes_max).await;
         Refusal::Unauthorized.into_response()
     };
-    shared.counters.answered(response.status().as_u16());
+    let status = response.status().as_u16();
+    shared.counters.answered(status);
+    shared.places.waits_for(peer);
+    if let Some(Reason(reason)) = response.extensions_mut().remove() {
+        // The port is another one each time, and says nothing.
+        warn!(peer = %peer.ip(), status, reason, "http request was refused");
+    }
     response
 }
 
@@ -92,10 +113,7 @@ async fn take(shared: Arc<Shared>, kind: Option<Kind>, request: Request) -> Resp
             shared.counters.accepted(accepted.events);
             accepted.into_response()
         }
-        Err(refusal) => {
-            tracing::debug!(?refusal, "a request was refused");
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.into_response(),
     }
 }
 
@@ -115,6 +133,9 @@ async fn try_take(
     };
     let mut share = shared.memory.share();
     let bytes = body::read(body, bytes_max, &mut share, &shared.counters).await?;
+    if let Some(ConnectInfo(peer)) = head.extensions.get() {
+        shared.places.works_for(*peer);
+    }
     let (payload, events, _share) =
         if encoding == Encoding::Identity && bytes.len() < INLINE_BYTES_MAX {
             records(bytes, encoding, bytes_max, share)?

@@ -167,7 +167,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 documents = count,
                 origin = letter.origin,
                 reason = letter.reason,
-                "elasticsearch refused documents, see dead-letters.ndjson in the data folder"
+                "elasticsearch refused documents, see `modelbeat dead-letters list`"
             );
             self.order(Order::Letters(delivered.refused)).await?;
             self.progress.dead_documents(count);

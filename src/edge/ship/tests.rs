@@ -107,6 +107,7 @@ async fn refused_documents_and_bad_records_are_in_the_log_before_the_checkpoint(
         position: None,
         text: "{".to_owned(),
         action: None,
+        record: None,
     });
     rig.cargo.send(Cargo::Documents(step)).await.unwrap();
     rig.barrier(1).await;

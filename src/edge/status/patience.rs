@@ -10,18 +10,18 @@ use axum_server::accept::Accept;
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 
-use crate::edge::receive::{Connection, Limit};
+use crate::edge::receive::{Connection, Places};
 
 /// Lets in what the limit lets in, and waits so long for it.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
-    limit: Limit,
+    places: Places,
     time: Duration,
 }
 
 impl Patience {
-    pub(super) const fn new(limit: Limit, time: Duration) -> Self {
-        Self { limit, time }
+    pub(super) const fn new(places: Places, time: Duration) -> Self {
+        Self { places, time }
     }
 }
 
@@ -31,7 +31,7 @@ impl<S> Accept<TcpStream, S> for Patience {
     type Future = Ready<io::Result<(Self::Stream, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let accepted = self.limit.accept(stream, service).into_inner();
+        let accepted = self.places.accept(stream, service).into_inner();
         ready(accepted.map(|(connection, service)| {
             let mut stream = TimeoutStream::new(connection);
             stream.set_write_timeout(Some(self.time));
@@ -57,8 +57,8 @@ mod tests {
             .await
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let limit = Limit::new(1, Arc::new(Counters::default()));
-        let patience = Patience::new(limit, Duration::from_millis(50));
+        let places = Places::new(1, Arc::new(Counters::default()));
+        let patience = Patience::new(places, Duration::from_millis(50));
         let (mut stream, ()) = patience.accept(stream, ()).await.unwrap();
         // Far more than the kernel keeps for one connection.
         let written = stream.write_all(&vec![0; 256 << 20]).await;

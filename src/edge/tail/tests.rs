@@ -101,6 +101,7 @@ impl Desk {
                 self.gone.push(key);
             }
             Intake::Host(_) => unreachable!("a tail knows no host"),
+            Intake::Again(_) => unreachable!("a tail knows no letters"),
         }
     }
 

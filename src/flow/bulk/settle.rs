@@ -251,6 +251,7 @@ impl Document<'_> {
             position: None,
             text: text(self.source),
             action: Some(text(self.action)),
+            record: None,
         }
     }
 }

@@ -17,6 +17,20 @@ pub struct Header {
 }
 
 impl Header {
+    /// The header row it was read from, but for space around its names: what to read a single row under.
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        let quoted = |column: &str| {
+            if column.contains([',', '"', '\n', '\r']) {
+                format!("\"{}\"", column.replace('"', "\"\""))
+            } else {
+                column.to_owned()
+            }
+        };
+        let columns: Vec<String> = self.columns.iter().map(|column| quoted(column)).collect();
+        columns.join(",")
+    }
+
     /// Writes a row as a JSON object of texts; empty cells are left out.
     pub fn write_json(&self, cells: &[Field<'_>], out: &mut Vec<u8>) {
         out.push(b'{');

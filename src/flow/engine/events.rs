@@ -23,8 +23,7 @@ impl Engine {
         input: InputId,
         now: Timestamp,
         out: &mut Documents,
-    ) -> Result<(), Unmapped> {
-        refuse_the_future(prediction.time, now)?;
+    ) {
         let model = self.state.tables.models.intern(&prediction.model);
         let series = self
             .state
@@ -45,7 +44,7 @@ impl Engine {
             Met::Duplicate(first) => {
                 self.totals.record(input).duplicates += 1;
                 self.count_duplicate(first);
-                return Ok(());
+                return;
             }
             Met::New(ticket, early) => (ticket, early),
         };
@@ -67,7 +66,6 @@ impl Engine {
             }
             None => self.ship_pending(ticket, &held, out),
         }
-        Ok(())
     }
 
     pub(super) fn label(
@@ -76,10 +74,7 @@ impl Engine {
         input: InputId,
         now: Timestamp,
         out: &mut Documents,
-    ) -> Result<(), Unmapped> {
-        if let Some(time) = label.time {
-            refuse_the_future(time, now)?;
-        }
+    ) {
         self.totals.record(input).labels += 1;
         let actual = self.state.tables.outcome(Some(&label.actual));
         let said = Said {
@@ -112,7 +107,6 @@ impl Engine {
                 early.beaten = self.state.tables.beaten.with(early.beaten, loser);
             }
         }
-        Ok(())
     }
 
     /// A label for a prediction that is here.
@@ -286,7 +280,8 @@ impl Engine {
     }
 }
 
-fn refuse_the_future(time: Timestamp, now: Timestamp) -> Result<(), Unmapped> {
+/// A time ahead of the clock would open a window that no one can close.
+pub(super) fn refuse_the_future(time: Timestamp, now: Timestamp) -> Result<(), Unmapped> {
     if time.since(now) <= AHEAD_MAX_MS {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::flow::document::DeadLetter;
 use crate::flow::event::{Batch, Head, Kind, SourceKey};
 use crate::flow::host::HostSnapshot;
 use crate::flow::{decode, join, mapping, quality, windows};
@@ -16,6 +17,19 @@ pub enum Intake {
     Host(HostSnapshot),
     /// A source is gone for good and read to its end: forget its head.
     Gone(SourceKey),
+    /// Records of the dead-letter log, to be read anew.
+    Again(Again),
+}
+
+/// A run of records' dead letters that somebody handed back, as a replayable source of its own.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The log they were handed back in.
+    pub source: SourceKey,
+    /// The letters, each whole.
+    pub letters: Vec<DeadLetter>,
+    /// Where to go on in that log.
+    pub head: Head,
 }
 
 /// {positions, engine state} at one batch boundary.

@@ -107,7 +107,7 @@ impl Rig {
             .unwrap()
             .iter()
             .flat_map(|path| dead_letters::read(path).unwrap())
-            .map(|entry| entry.unwrap().letter.origin)
+            .map(|line| line.unwrap().entry.unwrap().letter.origin)
             .collect();
         refused.sort();
         let saved = loop {

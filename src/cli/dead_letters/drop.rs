@@ -1,0 +1,81 @@
+//! `drop`: removes letters for good. What is asked about is what is dropped: nobody adds to it between the question and
+//! the answer.
+
+use std::io::{IsTerminal, Write, stdin, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::summary::Summary;
+use super::{DropArguments, Error, select};
+use crate::edge::dead_letters::{Fate, Sitting, read};
+
+pub(super) fn drop(arguments: &DropArguments) -> Result<ExitCode, Error> {
+    let mut out = stdout();
+    let mut dropped = 0;
+    for (pipeline, folder) in select::folders(&arguments.place)? {
+        let log = Error::log(&folder);
+        let sitting = Sitting::open(&folder)?;
+        let files = sitting.files().map_err(&log)?;
+        let mut summary = Summary::default();
+        for line in files.iter().map(|path| read(path)) {
+            for line in line.map_err(&log)? {
+                match line.map_err(&log)?.entry {
+                    Some(entry) if arguments.filter.matches(&entry) => summary.add(&entry.letter),
+                    Some(_) => {}
+                    None => summary.torn += u64::from(arguments.filter.is_everything()),
+                }
+            }
+        }
+        if summary.letters() + summary.torn == 0 {
+            continue;
+        }
+        let count = summary.count();
+        writeln!(out, "pipeline {pipeline}: {count}").map_err(Error::Print)?;
+        summary.print(&mut out).map_err(Error::Print)?;
+        if !arguments.yes && !is_meant(&format!("drop {count} for good?"))? {
+            writeln!(out, "nothing dropped").map_err(Error::Print)?;
+            return Ok(ExitCode::FAILURE);
+        }
+        for path in &files {
+            sieve(&sitting, path, arguments).map_err(&log)?;
+        }
+        writeln!(out, "dropped {count}").map_err(Error::Print)?;
+        dropped += summary.letters();
+    }
+    if dropped == 0 {
+        writeln!(out, "no dead letters to drop").map_err(Error::Print)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sieve(sitting: &Sitting, path: &Path, arguments: &DropArguments) -> std::io::Result<()> {
+    let mut sieve = sitting.sieve(path)?;
+    loop {
+        let run = sieve.run()?;
+        if run.is_empty() {
+            return sieve.finish().map(|_| ());
+        }
+        for line in &run {
+            let is_meant = match &line.entry {
+                Some(entry) => arguments.filter.matches(entry),
+                None => arguments.filter.is_everything(),
+            };
+            sieve.put(line, if is_meant { Fate::Go } else { Fate::Stay })?;
+        }
+    }
+}
+
+/// Asks at the terminal; where there is none, nobody can mean it.
+fn is_meant(question: &str) -> Result<bool, Error> {
+    if !stdin().is_terminal() {
+        return Err(Error::Usage(
+            "nobody is at the terminal to confirm: add --yes".to_owned(),
+        ));
+    }
+    let mut out = stdout();
+    write!(out, "{question} [y/N] ").map_err(Error::Print)?;
+    out.flush().map_err(Error::Print)?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).map_err(Error::Print)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
