@@ -158,11 +158,11 @@ fn damages(path: &Path) -> Vec<Damage> {
     let bytes = used(path);
     let middle = bytes.len() as u64 / 2;
     if path.extension().is_none_or(|extension| extension != "jnl") {
-        return vec![
-            Damage::Removed,
-            Damage::CutTo(middle),
-            Damage::Flipped(middle),
-        ];
+        let mut damages = vec![Damage::Removed, Damage::CutTo(middle)];
+        if !bytes.is_empty() {
+            damages.push(Damage::Flipped(middle));
+        }
+        return damages;
     }
     // In a window's bytes: a journal with damage in its own fields can end the process that reads it (fjall 3.1).
     let windows = bytes.windows(64).enumerate();
