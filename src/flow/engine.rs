@@ -135,6 +135,7 @@ impl Engine {
 
     /// Takes in the records of a batch.
     pub fn push(&mut self, batch: &Batch, now: Timestamp, out: &mut Documents) {
+        self.state.tables.pass_time(now);
         let input = self
             .settings
             .inputs
@@ -292,6 +293,7 @@ impl Engine {
     /// Lets time pass: ships what was held long enough, gives up on labels and predictions past their time, publishes
     /// windows that changed. Spurious calls do nothing.
     pub fn advance(&mut self, now: Timestamp, out: &mut Documents) {
+        self.state.tables.pass_time(now);
         self.ship_held_until(now, out);
         self.expire(now, out);
         if [self.publish_at, self.close_at]

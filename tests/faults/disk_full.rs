@@ -36,7 +36,7 @@ fn a_full_data_folder_refuses_posts_holds_files_up_and_goes_on_once_there_is_spa
     let story = "a_full_data_folder_refuses_posts_holds_files_up_and_goes_on_once_there_is_space";
     where_disks_may_be_mounted(&format!("faults::disk_full::{story}"), || {
         let mut story = Story::new();
-        let disk = SmallDisk::mount(story.home.path("data"), "4m");
+        let mut disk = SmallDisk::mount(story.home.path("data"), "4m");
         let mut agent = story.start();
         story.log("before");
         story.post_until_taken(&mut agent, "before");
@@ -60,7 +60,7 @@ fn a_dead_letter_that_finds_no_space_holds_everything_behind_it_up_also_over_a_k
     let story = "a_dead_letter_that_finds_no_space_holds_everything_behind_it_up_also_over_a_kill";
     where_disks_may_be_mounted(&format!("faults::disk_full::{story}"), || {
         let mut story = Story::new();
-        let disk = SmallDisk::mount(story.home.path("data"), "4m");
+        let mut disk = SmallDisk::mount(story.home.path("data"), "4m");
         let mut agent = story.start();
         story.post_until_taken(&mut agent, "before");
         story.wait_for_all(&mut agent);
@@ -86,7 +86,7 @@ fn a_full_output_folder_holds_documents_up_while_posts_are_taken() {
     let story = "a_full_output_folder_holds_documents_up_while_posts_are_taken";
     where_disks_may_be_mounted(&format!("faults::disk_full::{story}"), || {
         let mut story = Story::new();
-        let disk = SmallDisk::mount(story.home.path("out"), "4m");
+        let mut disk = SmallDisk::mount(story.home.path("out"), "4m");
         let mut agent = story.start();
         story.log("before");
         story.wait_for_all(&mut agent);

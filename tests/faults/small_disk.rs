@@ -5,8 +5,11 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Set in the process that tells the story.
 const INSIDE: &str = "MODELBEAT_TEST_OWN_MOUNTS";
@@ -33,7 +36,10 @@ pub(crate) fn where_disks_may_be_mounted(story: &str, tell: impl FnOnce()) {
 }
 
 /// A mounted disk; unmounted when dropped. Make it before the agent that uses it.
-pub(crate) struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk {
+    path: PathBuf,
+    filler: Option<(Sender<()>, JoinHandle<()>)>,
+}
 
 impl SmallDisk {
     /// `size` as mount(8) writes it: `4m`.
@@ -43,42 +49,65 @@ impl SmallDisk {
         run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(&path));
-        Self(path)
+        Self { path, filler: None }
     }
 
-    /// Takes every free byte.
-    pub(crate) fn fill(&self) {
-        let mut ballast = File::create(self.ballast()).expect("a file on the small disk");
-        loop {
-            match ballast.write_all(&[b'x'; 4096]) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => return,
-                Err(error) => panic!("the small disk fails: {error}"),
+    /// Takes every free byte, and every byte that the agent gives back, until [`free`](Self::free).
+    pub(crate) fn fill(&mut self) {
+        let ballast = File::create(self.ballast()).expect("a file on the small disk");
+        take_all(&ballast);
+        let (stop, stopped) = channel();
+        let filler = thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+                take_all(&ballast);
             }
-        }
+        });
+        self.filler = Some((stop, filler));
     }
 
     /// Gives back what [`fill`](Self::fill) took.
-    pub(crate) fn free(&self) {
+    pub(crate) fn free(&mut self) {
+        self.stop_filling();
         fs::remove_file(self.ballast()).expect("the ballast");
+    }
+
+    fn stop_filling(&mut self) {
+        if let Some((stop, filler)) = self.filler.take() {
+            drop(stop);
+            filler.join().expect("the filler");
+        }
     }
 
     /// Makes the disk larger.
     pub(crate) fn grow(&self, size: &str) {
         let options = format!("remount,size={size}");
-        run(Command::new("mount").args(["-o", &options]).arg(&self.0));
+        run(Command::new("mount").args(["-o", &options]).arg(&self.path));
     }
 
     fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
+        self.path.join("ballast")
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let path: &Path = &self.0;
+        self.stop_filling();
         // Lazily: the agent may be dropped after.
-        Command::new("umount").arg("-l").arg(path).status().ok();
+        Command::new("umount")
+            .arg("-l")
+            .arg(&self.path)
+            .status()
+            .ok();
+    }
+}
+
+fn take_all(mut ballast: &File) {
+    loop {
+        match ballast.write_all(&[b'x'; 4096]) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::StorageFull => return,
+            Err(error) => panic!("the small disk fails: {error}"),
+        }
     }
 }
 

@@ -89,20 +89,13 @@ fn an_unfinished_checkpoint_is_written_anew() {
     story.expect(10, 10);
 }
 
-/// Posts that were answered, and no checkpoint yet that covers them.
+/// Posts that were answered, and a kill before the first checkpoint, which comes after ten seconds: it hardly covers them.
 #[test]
 fn what_was_answered_is_counted_once_though_no_checkpoint_covers_it() {
     let story = Story::new();
     let mut agent = story.start();
     story.post(&mut agent, 0..20);
     agent.kill();
-    assert!(
-        !story
-            .home
-            .path("data/torn/checkpoint")
-            .try_exists()
-            .expect("a folder")
-    );
     story.once();
     story.expect(20, 0);
 }

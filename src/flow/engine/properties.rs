@@ -36,6 +36,8 @@ enum Step {
     },
     /// The process is killed, and what was read since the last saved checkpoint is read again.
     Crash,
+    /// So it is, and meanwhile the clock is set back, to so many milliseconds before the checkpoint; the next is saved.
+    CrashAndSetBack(i64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         2 => any::<bool>().prop_map(|heard| Step::Save { heard }),
         1 => Just(Step::Crash),
+        1 => (0..2 * HOUR).prop_map(Step::CrashAndSetBack),
     ]
 }
 
@@ -150,7 +153,12 @@ fn facts(steps: &[Step]) -> Facts {
             Step::Label { id, class, minute } => {
                 labels.entry(id).or_default().push((minute, class));
             }
-            Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => {}
+            Step::Wait(_)
+            | Step::Restart
+            | Step::Checkpoint
+            | Step::Save { .. }
+            | Step::Crash
+            | Step::CrashAndSetBack(_) => {}
         }
     }
     for (id, labels) in labels {
@@ -416,7 +424,12 @@ fn line(step: &Step) -> Option<String> {
                 CLASSES[*class]
             ))
         }
-        Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => None,
+        Step::Wait(_)
+        | Step::Restart
+        | Step::Checkpoint
+        | Step::Save { .. }
+        | Step::Crash
+        | Step::CrashAndSetBack(_) => None,
     }
 }
 
@@ -430,7 +443,9 @@ struct Machine {
     now: i64,
     /// The checkpoint on its way, and how many steps it knows.
     under_way: Option<(Checkpoint, usize)>,
+    made_at: i64,
     saved: Option<(Checkpoint, usize)>,
+    saved_at: i64,
 }
 
 impl Machine {
@@ -448,7 +463,9 @@ impl Machine {
             index: Index::default(),
             now: NINE + 6 * HOUR,
             under_way: None,
+            made_at: 0,
             saved: None,
+            saved_at: 0,
         }
     }
 
@@ -464,6 +481,11 @@ impl Machine {
         self.index.store(&out);
     }
 
+    fn checkpoint(&mut self, at: usize) {
+        self.under_way = Some((self.engine.checkpoint().unwrap(), at));
+        self.made_at = self.now;
+    }
+
     fn save(&mut self, heard: bool) {
         if let Some((checkpoint, steps)) = self.under_way.take() {
             self.shelf.apply(&checkpoint.cold);
@@ -472,6 +494,7 @@ impl Machine {
                 self.engine.committed(checkpoint.cold.edges.number);
             }
             self.saved = Some((checkpoint, steps));
+            self.saved_at = self.made_at;
         }
     }
 
@@ -498,14 +521,24 @@ impl Machine {
     fn take(&mut self, steps: &[Step], at: usize) {
         match &steps[at] {
             Step::Wait(milliseconds) => self.now += milliseconds,
-            Step::Checkpoint => self.under_way = Some((self.engine.checkpoint().unwrap(), at)),
+            Step::Checkpoint => self.checkpoint(at),
             Step::Save { heard } => self.save(*heard),
             Step::Restart => {
-                self.under_way = Some((self.engine.checkpoint().unwrap(), at));
+                self.checkpoint(at);
                 self.save(true);
                 self.crash(&steps[..at]);
             }
             Step::Crash => self.crash(&steps[..at]),
+            Step::CrashAndSetBack(milliseconds) => {
+                // Before the first checkpoint there is nothing to remember versions by; and the story's own events shall
+                // not lie in the future.
+                if self.saved.is_some() {
+                    self.now = (self.saved_at - 1_001 - milliseconds).max(NINE + 5 * HOUR);
+                }
+                self.crash(&steps[..at]);
+                self.checkpoint(at);
+                self.save(true);
+            }
             Step::Predict { .. } | Step::Label { .. } => {}
         }
         self.push(&steps[at]);
@@ -554,7 +587,7 @@ proptest! {
         for replica in [0, 1] {
             let mine = |step: &&Step| match step {
                 Step::Predict(Predict { id, .. }) | Step::Label { id, .. } => id % 2 == replica,
-                Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash => true,
+                Step::Wait(_) | Step::Restart | Step::Checkpoint | Step::Save { .. } | Step::Crash | Step::CrashAndSetBack(_) => true,
             };
             let mine: Vec<Step> = steps.iter().filter(mine).cloned().collect();
             for (window, counts) in published(&tell(&mine, 0)) {

@@ -25,6 +25,10 @@ const CLASSES_MAX: usize = 10_000;
 /// Bytes set aside for the small parts of a state, so that its buffer need not grow: growing doubles it.
 const STATE_ROOM: usize = 1 << 20;
 
+/// How much further than the checkpoint's time the versions may be that an engine gave before it was killed, in
+/// milliseconds: an hour, where checkpoints come every ten seconds.
+const UNKNOWN_MS: i64 = 3_600_000;
+
 /// Names as numbers.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -46,6 +50,12 @@ pub(super) struct Tables {
     /// Slice names and crosses of the pipeline.
     cuts: Cuts,
     last_version: i64,
+    /// The latest time it has been, by the clock that versions are made of.
+    latest: Timestamp,
+    /// How far that clock is ahead of the host's, in milliseconds: more than 0 once the host's was set back.
+    ahead_ms: i64,
+    /// Nothing has happened since a checkpoint was resumed from.
+    just_resumed: bool,
 }
 
 /// Everything a checkpoint keeps of the engine, borrowed or owned.
@@ -59,6 +69,8 @@ struct Kept<'e> {
     classes: Names,
     slices: Slices,
     last_version: i64,
+    latest: Timestamp,
+    ahead_ms: i64,
     opens: OpensState,
     earlies: Vec<(Address, Early)>,
     windows: WindowsState,
@@ -116,6 +128,9 @@ impl Tables {
             negative,
             cuts,
             last_version: 0,
+            latest: Timestamp(0),
+            ahead_ms: 0,
+            just_resumed: false,
         }
     }
 
@@ -226,9 +241,20 @@ impl Tables {
         }
     }
 
+    /// Versions are made of the clock. If it was set back while the engine was stopped, they go on from where they were, and
+    /// behind all that the one before may have given since its last checkpoint: a smaller one would count for nothing.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        let latest = self.latest.max(Timestamp(self.last_version));
+        if std::mem::take(&mut self.just_resumed) && now.plus(self.ahead_ms) < latest {
+            self.ahead_ms = latest.since(now) + UNKNOWN_MS;
+        }
+        self.latest = latest.max(now.plus(self.ahead_ms));
+    }
+
     /// An external version: later than every one before, and after a lost state later than before it was lost.
     pub(super) fn next_version(&mut self, now: Timestamp) -> i64 {
-        self.last_version = now.0.max(self.last_version + 1);
+        self.pass_time(now);
+        self.last_version = now.plus(self.ahead_ms).0.max(self.last_version + 1);
         self.last_version
     }
 }
@@ -278,6 +304,8 @@ impl Engine {
             classes: tables.classes.clone(),
             slices: tables.slices.clone(),
             last_version: tables.last_version,
+            latest: tables.latest,
+            ahead_ms: tables.ahead_ms,
             opens,
             earlies: join.earlies.to_vec(),
             windows: windows_state,
@@ -341,6 +369,9 @@ impl Engine {
         tables.classes = kept.classes;
         tables.slices = kept.slices;
         tables.last_version = kept.last_version;
+        tables.latest = kept.latest;
+        tables.ahead_ms = kept.ahead_ms;
+        tables.just_resumed = true;
         for (model, version) in &kept.series {
             let version = tables.versions.text(*version).to_owned();
             tables.introduce(&engine.settings.pipeline, *model, &version);

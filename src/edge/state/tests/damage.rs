@@ -67,6 +67,12 @@ impl Store {
             opens.committed(number);
             (last_delta, last_rows) = (delta, rows);
         }
+        drop((opens, state));
+        for file in files(folder.path()) {
+            if is_journal(&file) {
+                trim(&folder.path().join(file));
+            }
+        }
         Self {
             folder,
             delta: last_delta,
@@ -109,11 +115,7 @@ impl Store {
         for file in files(self.folder.path()) {
             let target = copy.path().join(&file);
             fs::create_dir_all(target.parent().unwrap()).unwrap();
-            fs::write(&target, used(&self.folder.path().join(&file))).unwrap();
-            // The database sets its journal's length beforehand; the copy shall not take up that room.
-            let length = self.folder.path().join(&file).metadata().unwrap().len();
-            let file = File::options().write(true).open(&target).unwrap();
-            file.set_len(length).unwrap();
+            fs::copy(self.folder.path().join(&file), &target).unwrap();
         }
         copy
     }
@@ -145,19 +147,24 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The bytes of a file without the zeros it ends in.
-fn used(path: &Path) -> Vec<u8> {
-    let mut bytes = fs::read(path).unwrap();
+fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jnl")
+}
+
+/// Cuts off the zeros a file ends in: the database sets its journal's length beforehand, and a copy shall cost little.
+fn trim(path: &Path) {
+    let bytes = fs::read(path).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0);
-    bytes.truncate(used.map_or(0, |last| last + 1));
-    bytes
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(used.map_or(0, |last| last as u64 + 1))
+        .unwrap();
 }
 
 /// Damage worth trying. Each costs a database opened, so a few of each kind.
 fn damages(path: &Path) -> Vec<Damage> {
-    let bytes = used(path);
+    let bytes = fs::read(path).unwrap();
     let middle = bytes.len() as u64 / 2;
-    if path.extension().is_none_or(|extension| extension != "jnl") {
+    if !is_journal(path) {
         let mut damages = vec![Damage::Removed, Damage::CutTo(middle)];
         if !bytes.is_empty() {
             damages.push(Damage::Flipped(middle));
