@@ -482,8 +482,7 @@ impl Machine {
     }
 
     fn checkpoint(&mut self, at: usize) {
-        self.under_way = Some((self.engine.checkpoint().unwrap(), at));
-        self.made_at = self.now;
+        (self.under_way, self.made_at) = (Some((self.engine.checkpoint().unwrap(), at)), self.now);
     }
 
     fn save(&mut self, heard: bool) {
@@ -501,8 +500,7 @@ impl Machine {
     /// Dies, and reads again what came after the last saved checkpoint.
     fn crash(&mut self, steps: &[Step]) {
         self.under_way = None;
-        // Versions go on from the clock, and starting takes a moment.
-        self.now += 1_000;
+        self.now += 1_000; // Versions go on from the clock, and starting takes a moment.
         let (engine, known) = match &self.saved {
             Some((checkpoint, known)) => (
                 Engine::resume(self.settings.clone(), checkpoint).unwrap(),
@@ -530,8 +528,7 @@ impl Machine {
             }
             Step::Crash => self.crash(&steps[..at]),
             Step::CrashAndSetBack(milliseconds) => {
-                // Before the first checkpoint there is nothing to remember versions by; and the story's own events shall
-                // not lie in the future.
+                // Without a checkpoint nothing remembers versions; and the story's events shall not lie in the future.
                 if self.saved.is_some() {
                     self.now = (self.saved_at - 1_001 - milliseconds).max(NINE + 5 * HOUR);
                 }
