@@ -482,6 +482,7 @@ impl Machine {
     }
 
     fn checkpoint(&mut self, at: usize) {
+        self.push(&Step::Wait(0));
         (self.under_way, self.made_at) = (Some((self.engine.checkpoint().unwrap(), at)), self.now);
     }
 
@@ -529,9 +530,8 @@ impl Machine {
             Step::Crash => self.crash(&steps[..at]),
             Step::CrashAndSetBack(milliseconds) => {
                 // Without a checkpoint nothing remembers versions; and the story's events shall not lie in the future.
-                if self.saved.is_some() {
-                    self.now = (self.saved_at - 1_001 - milliseconds).max(NINE + 5 * HOUR);
-                }
+                let now = self.saved_at - 1_001 - milliseconds;
+                self.now = if now < NINE + 4 * HOUR { self.now } else { now };
                 self.crash(&steps[..at]);
                 self.checkpoint(at);
                 self.save(true);
