@@ -206,7 +206,7 @@ fn end_of_whole(file: &File, length: u64) -> io::Result<u64> {
 
 /// Where the line begins that `before` lies in or ends: behind the last line feed before it.
 fn start_of_line(file: &File, before: u64) -> io::Result<u64> {
-    let mut block = [0; 64 * 1024];
+    let mut block = [0; 16 * 1024];
     let mut end = before;
     while end > 0 {
         let start = end.saturating_sub(block.len() as u64);

@@ -72,6 +72,10 @@ fn events_years_old_and_out_of_order_fall_in_the_windows_of_their_own_time() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is the future, only the wall clock says"
+)]
 fn the_future_and_what_is_no_time_are_dead_letters_that_say_why() {
     let home = Home::new();
     let pipeline = home.write("pipeline.yml", PIPELINE);
