@@ -7,8 +7,18 @@
 //!
 //! Behind the file comes the store of open predictions ([`super::state`]), which learns what the checkpoint's delta
 //! says; [`Store::load`] applies that of the checkpoint it loads again. So the store is never ahead of the file, and a
-//! crash between the two loses nothing. `checkpoint.previous` can be gone back to unless the store has moved on since:
-//! then starting is refused, since a replay would miss the labels that the store has seen.
+//! crash between the two loses nothing.
+//!
+//! There are always two files to go on from, so that damage to one strands nobody. Once the store has moved on, the
+//! checkpoint before is none of them: a replay from it would miss the labels that the store has seen. So before the store
+//! hears of a checkpoint, `checkpoint.previous` becomes a second copy of it.
+//!
+//! ```text
+//! after                          checkpoint   checkpoint.previous   store
+//! a save, nothing for the store      n              n - 1           as at n - 1
+//! a save before the store moves      n                n             as at n - 1, or on its way to n
+//! a save                             n                n             as at n
+//! ```
 //!
 //! The file, integers little-endian:
 //!
@@ -16,6 +26,8 @@
 //! "MBCKPT\r\n"  format: u32  heads: u64 (bytes)  state: u64 (bytes)  rows: u64 (bytes)  blake3 of all else: 32 bytes
 //! heads and edges of the delta, in postcard     state, in the engine's own encoding     rows of the delta
 //! ```
+//!
+//! Magic and format stand where they stand in every format, so that an older modelbeat knows a newer file.
 
 mod folder;
 
@@ -70,7 +82,7 @@ pub enum Error {
     /// Written by a newer modelbeat: do not start.
     #[error(
         "{path} has format {format}, and this modelbeat reads up to {FORMAT}; start the newer modelbeat that wrote it, \
-         or move the file away to begin afresh (inputs are then read from their start)", path = path.display()
+         or move the whole data folder away to begin afresh (inputs are then read from their start)", path = path.display()
     )]
     Newer {
         /// The file.
@@ -80,7 +92,7 @@ pub enum Error {
     },
     /// Files are there, but none is whole: do not start by itself, for that would read everything again.
     #[error(
-        "no whole checkpoint in {folder}: {faults}; restore the folder from a backup, or move these files away to begin \
+        "no whole checkpoint in {folder}: {faults}; restore the whole data folder from one backup, or move it away to begin \
          afresh (inputs are then read from their start)", folder = folder.display()
     )]
     Torn {
@@ -92,10 +104,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if trying again is wrong: the store of open predictions takes no write after one that failed.
+    /// True if trying again is wrong.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::State(_))
+        matches!(self, Self::State(error) if error.is_final())
     }
 }
 
@@ -122,8 +134,10 @@ impl Store {
     }
 
     /// The newest whole checkpoint, with the store on disk brought to its point; `None` at the first start. A torn one is
-    /// reported and the one before it used, unless the store has moved on since: what was read after it is then read
-    /// again, which the documents' ids make harmless.
+    /// reported and another one used; what was read after that is read again, which the documents' ids make harmless.
+    ///
+    /// # Errors
+    /// There is none to go on from, though there has been one; or it is not for us to read. Nothing is changed then.
     pub fn load(&self) -> Result<Option<Checkpoint>, Error> {
         let checkpoint = self.newest_whole()?;
         self.state.recover(
@@ -136,13 +150,20 @@ impl Store {
 
     fn newest_whole(&self) -> Result<Option<Checkpoint>, Error> {
         let mut faults: Vec<String> = Vec::new();
-        // A crash between the two renames of a save leaves the newest as `checkpoint.new`, and no `checkpoint`.
+        // A crash between the two renames of a save leaves the newest as `checkpoint.new`, and no `checkpoint`. Any other
+        // way to lose it is worth a word.
         for name in [CURRENT, NEW, PREVIOUS] {
             let path = self.folder.join(name);
             match read(&path) {
                 Ok(checkpoint) => {
+                    if name == PREVIOUS && faults.is_empty() {
+                        faults.push(format!(
+                            "{} is missing",
+                            self.folder.join(CURRENT).display()
+                        ));
+                    }
                     if !faults.is_empty() {
-                        warn!(faults = faults.join("; "), used = %path.display(), "checkpoint is torn, using another one");
+                        warn!(faults = faults.join("; "), used = %path.display(), "checkpoint is not whole, using another one");
                     }
                     return Ok(Some(checkpoint));
                 }
@@ -186,13 +207,21 @@ impl Store {
             }
         };
         write(&new, checkpoint).map_err(error("write", &new))?;
-        match std::fs::rename(&current, self.folder.join(PREVIOUS)) {
+        let previous = self.folder.join(PREVIOUS);
+        match std::fs::rename(&current, &previous) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(error("rename", &current)(source));
             }
             Ok(()) | Err(_) => {}
         }
         std::fs::rename(&new, &current).map_err(error("rename", &new))?;
+        folder::sync(&self.folder).map_err(error("fsync", &self.folder))?;
+        if checkpoint.cold.is_empty() && checkpoint.rows.is_empty() {
+            return Ok(());
+        }
+        // The store moves on: the one before is of no use any more.
+        write(&new, checkpoint).map_err(error("write", &new))?;
+        std::fs::rename(&new, &previous).map_err(error("rename", &new))?;
         folder::sync(&self.folder).map_err(error("fsync", &self.folder))?;
         Ok(self.state.apply(&checkpoint.cold, &checkpoint.rows)?)
     }
@@ -254,6 +283,10 @@ fn read(path: &Path) -> Result<Checkpoint, Unread> {
     if magic != MAGIC {
         return Err(Unread::Torn("is not a checkpoint".to_owned()));
     }
+    let format = u32::try_from(number(format)).unwrap_or(u32::MAX);
+    if format != FORMAT {
+        return Err(other_format(path, format));
+    }
     let body = length - header.len() as u64;
     let lengths = [heads_length, state_length, rows_length].map(number);
     let claimed = lengths.into_iter().try_fold(0_u64, u64::checked_add);
@@ -272,10 +305,6 @@ fn read(path: &Path) -> Result<Checkpoint, Unread> {
     if checksum(&[fields, &heads, &state, &rows]) != *sum {
         return Err(Unread::Torn("does not match its checksum".to_owned()));
     }
-    let format = u32::try_from(number(format)).unwrap_or(u32::MAX);
-    if format > FORMAT {
-        return Err(Unread::Newer(format));
-    }
     let (heads, edges, windows) = postcard::from_bytes(&heads)
         .map_err(|error| Unread::Torn(format!("holds unreadable heads: {error}")))?;
     Ok(Checkpoint {
@@ -284,6 +313,23 @@ fn read(path: &Path) -> Result<Checkpoint, Unread> {
         cold: Delta { edges, rows },
         rows: windows,
     })
+}
+
+/// A newer one, unless it is one of ours in which just these bytes have changed.
+fn other_format(path: &Path, format: u32) -> Unread {
+    let mut bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Unread::Io(error),
+    };
+    if let Some(place) = bytes.get_mut(MAGIC.len()..MAGIC.len() + 4) {
+        place.copy_from_slice(&FORMAT.to_le_bytes());
+    }
+    let (header, body) = bytes.split_at(bytes.len().min(HEADER + blake3::OUT_LEN));
+    let (fields, sum) = header.split_at(header.len().min(HEADER));
+    if format < FORMAT || checksum(&[fields, body]) == *sum {
+        return Unread::Torn("does not match its checksum".to_owned());
+    }
+    Unread::Newer(format)
 }
 
 fn checksum(parts: &[&[u8]]) -> blake3::Hash {

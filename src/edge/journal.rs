@@ -81,6 +81,15 @@ pub enum Error {
         /// The journal's folder.
         folder: PathBuf,
     },
+    /// Written by a newer modelbeat.
+    #[error(
+        "{path} is of a version of the journal that this modelbeat cannot read; start the newer modelbeat that wrote it, or \
+         move it away to go on without its records", path = path.display()
+    )]
+    Newer {
+        /// The segment.
+        path: PathBuf,
+    },
     /// Something durable has changed since it was written. Reading stops here; nothing after it is skipped.
     #[error(
         "{path}:{offset}: the journal is damaged: {reason}; restore the file, or move it away to go on without its records",

@@ -9,49 +9,38 @@
 //! rows:   ticket (u64, big-endian) → the prediction     written in order of arrival, swept in order of arrival
 //! index:  key (16 bytes)           → its tickets        in no order: small, so that moving it about costs little
 //! windows: length, start, series  → panes of all slices
-//!         "edges"                  → [`Seen`]
+//! each:   "edges"                  → [`shelf::Seen`]
 //! ```
+//!
+//! The database checks what it reads, and it may lose the end of its own journal, or a keyspace, without a word. So each
+//! keyspace says for itself which checkpoint it has seen, and the one that has seen least counts: what is lost is either
+//! in the delta that is applied again, or starting is refused.
+//!
+//! A write that fails leaves the database of no use until it is opened again. So room is asked for before it is needed:
+//! while the disk has less, nothing is begun, and the caller may come again ([`Error::NoRoom`]). Any other failed write ends
+//! the process.
 //!
 //! The folder is made when the first prediction leaves memory. It is not opened by two processes: the data folder's
 //! lock is held before.
 
-use std::collections::BTreeMap;
+mod shelf;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use fjall::compaction::Leveled;
-use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use serde::{Deserialize, Serialize};
-
-use crate::flow::join::{Cold, ColdError, Delta, Key, Ticket, key_of_row};
+use crate::flow::join::{Cold, ColdError, Delta, Key, Ticket};
 use crate::flow::windows::{RowKey, Rows, RowsDelta};
+use shelf::{Seen, Shelf, row_key};
 
 /// The folder's name in the data folder.
 const FOLDER: &str = "open-predictions";
 
-/// What the index holds besides keys. Shorter than a key, so that it is none.
-const SEEN: &[u8] = b"edges";
+/// Free bytes on the disk below which nothing is written: what the database may use up on its own account behind a
+/// write, flushing memtables and merging a few tables.
+const ROOM_LEAST: u64 = 64 << 20;
 
-/// Blocks kept in memory. Labels mostly come in the order of their predictions, so a few are enough for the rows; the
-/// index is read at random, which the system's page cache serves.
-const CACHE_BYTES: u64 = 16 << 20;
-
-/// Writes kept in memory, per keyspace, before they become a table. Small, since an entry takes several times its
-/// bytes there, and the ones being written to disk are kept beside the new ones.
-const MEMTABLE_BYTES: u64 = 2 << 20;
-
-/// Size of a table. Small, since compaction keeps the filter and the index of the one it writes in memory.
-const TABLE_BYTES: u64 = 16 << 20;
-
-/// Writes in the journal before the oldest keyspace is flushed: the least that fjall takes.
-const JOURNAL_BYTES: u64 = 64 << 20;
-
-/// One look-up in 250 for an unknown key reads the disk in vain; five million keys take seven mebibytes.
-const FILTER_BITS_PER_KEY: f32 = 12.0;
-
-/// Rows that are written at once.
-const BATCH_ROWS: usize = 4_096;
+/// Room for a delta: it is written to the journal, to a table, and once more when tables are merged.
+const ROOM_PER_BYTE: u64 = 3;
 
 /// A handle to the store; clones see the same.
 #[derive(Clone)]
@@ -63,8 +52,21 @@ pub struct State {
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The disk is about to be full: nothing was begun, try again later.
+    #[error(
+        "the store of open predictions in {folder} waits for room on its disk: {free} bytes are free, and {least} are needed",
+        folder = folder.display()
+    )]
+    NoRoom {
+        /// The store.
+        folder: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that should be.
+        least: u64,
+    },
     /// The disk, or what is on it.
-    #[error("cannot {doing} the store of open predictions in {folder}: {source}", folder = folder.display())]
+    #[error("cannot {doing} the store of open predictions in {folder}: {}", words(source), folder = folder.display())]
     Fjall {
         /// What was tried.
         doing: &'static str,
@@ -73,13 +75,14 @@ pub enum Error {
         /// The database's words.
         source: fjall::Error,
     },
-    /// The folder cannot be removed.
-    #[error("cannot remove {folder}: {source}", folder = folder.display())]
-    Remove {
+    /// A store without the checkpoint that it goes with: do not start.
+    #[error(
+        "there is a store of open predictions in {folder} and no checkpoint beside it; restore the whole data folder from \
+         one backup, or move it away to begin afresh (inputs are then read from their start)", folder = folder.display()
+    )]
+    NoCheckpoint {
         /// The store.
         folder: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
     },
     /// Store and checkpoint are not of one time: do not start.
     #[error(
@@ -99,23 +102,12 @@ pub enum Error {
     },
 }
 
-/// The opened database.
-struct Shelf {
-    database: Database,
-    rows: Keyspace,
-    index: Keyspace,
-    windows: Keyspace,
-}
-
-/// Which deltas the store has seen.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Seen {
-    /// This one is being applied; a part of it may be there.
-    begun: u64,
-    /// This one is applied.
-    applied: u64,
-    /// Rows below are swept.
-    first: Ticket,
+impl Error {
+    /// True if trying again is wrong: the store takes no write after one that failed.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::NoRoom { .. })
+    }
 }
 
 impl State {
@@ -128,23 +120,20 @@ impl State {
         }
     }
 
-    /// Brings the store to the point of the checkpoint that was loaded: finishes what a crash cut short. Without a
-    /// checkpoint the store is of no use and removed.
+    /// Brings the store to the point of the checkpoint that was loaded: finishes what a crash cut short.
     ///
     /// # Errors
     /// The disk; or the store is not of this checkpoint's time.
     pub fn recover(&self, deltas: Option<(&Delta, &RowsDelta)>) -> Result<(), Error> {
         let is_there = self.folder.is_dir();
         let Some((delta, rows)) = deltas else {
-            let removed = if is_there {
-                std::fs::remove_dir_all(&self.folder)
+            let folder = self.folder.clone();
+            return if is_there {
+                // A checkpoint is saved before the store is made: someone took it away.
+                Err(Error::NoCheckpoint { folder })
             } else {
                 Ok(())
             };
-            return removed.map_err(|source| Error::Remove {
-                folder: self.folder.clone(),
-                source,
-            });
         };
         let edges = delta.edges;
         let seen = if is_there {
@@ -168,17 +157,37 @@ impl State {
         }
     }
 
-    /// Writes what a saved checkpoint says. Durable when this returns; if it fails, it may be tried again.
+    /// Writes what a saved checkpoint says. Durable when this returns.
     ///
     /// # Errors
-    /// The disk.
+    /// The disk: see [`Error::is_final`].
     pub fn apply(&self, delta: &Delta, rows: &RowsDelta) -> Result<(), Error> {
         if delta.is_empty() && rows.is_empty() {
             return Ok(());
         }
+        let kept: usize = rows.kept.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.check_room((delta.rows.len() + kept) as u64)?;
         self.open()?
             .apply(delta, rows)
             .map_err(self.failed("write"))
+    }
+
+    /// Where the system does not say how much is free, the write itself will tell.
+    fn check_room(&self, bytes: u64) -> Result<(), Error> {
+        let disk = self.folder.parent().unwrap_or(&self.folder);
+        let least = ROOM_LEAST + bytes.saturating_mul(ROOM_PER_BYTE);
+        match rustix::fs::statvfs(disk) {
+            Ok(stat) if stat.f_bavail.saturating_mul(stat.f_frsize) < least => {
+                let folder = self.folder.clone();
+                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+                Err(Error::NoRoom {
+                    folder,
+                    free,
+                    least,
+                })
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn open(&self) -> Result<&Shelf, Error> {
@@ -224,9 +233,9 @@ impl Cold for State {
     fn find(&self, key: Key, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
         self.look_up("read", |shelf| {
             for ticket in shelf.tickets(key)? {
-                if let Some(bytes) = shelf.rows.get(ticket.to_be_bytes())? {
-                    found(ticket, &bytes);
-                }
+                // What is swept leaves both at once.
+                let row = shelf.rows.get(ticket.to_be_bytes())?;
+                found(ticket, &row.ok_or_else(missing)?);
             }
             Ok(())
         })
@@ -264,150 +273,26 @@ impl Rows for State {
     }
 }
 
-fn row_key(key: &RowKey) -> fjall::Result<Vec<u8>> {
-    Ok(postcard::to_stdvec(key).map_err(std::io::Error::other)?)
+fn missing() -> fjall::Error {
+    std::io::Error::other("it has lost a prediction; restore the whole data folder from one backup")
+        .into()
 }
 
-impl Shelf {
-    fn open(folder: &Path) -> fjall::Result<Self> {
-        let database = Database::builder(folder)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES)
-            .manual_journal_persist(true)
-            .worker_threads(1)
-            .open()?;
-        let compaction = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
-        let options = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES)
-                .manual_journal_persist(true)
-                .compaction_strategy(compaction.clone())
-        };
-        // Every ticket that is looked for is there.
-        let rows =
-            database.keyspace("rows", || options().filter_policy(FilterPolicy::disabled()))?;
-        // Every new prediction asks whether its key is known, and nearly never it is.
-        let filter =
-            FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(FILTER_BITS_PER_KEY));
-        let index = database.keyspace("index", || {
-            options()
-                .filter_policy(FilterPolicy::all(filter))
-                .filter_block_pinning_policy(PinningPolicy::all(true))
-        })?;
-        // A window is looked for only if it is there.
-        let windows = database.keyspace("windows", || {
-            options().filter_policy(FilterPolicy::disabled())
-        })?;
-        Ok(Self {
-            database,
-            rows,
-            index,
-            windows,
-        })
-    }
-
-    fn seen(&self) -> fjall::Result<Seen> {
-        let bytes = self.index.get(SEEN)?;
-        Ok(bytes
-            .and_then(|bytes| postcard::from_bytes(&bytes).ok())
-            .unwrap_or_default())
-    }
-
-    fn tickets(&self, key: Key) -> fjall::Result<Vec<Ticket>> {
-        Ok(self
-            .index
-            .get(key.0.to_be_bytes())?
-            .map(|bytes| tickets(&bytes))
-            .unwrap_or_default())
-    }
-
-    fn apply(&self, delta: &Delta, windows: &RowsDelta) -> fjall::Result<()> {
-        let mut seen = self.seen()?;
-        seen.begun = delta.edges.number;
-        self.note(seen)?;
-        let mut batch = self.database.batch();
-        for key in &windows.gone {
-            batch.remove(&self.windows, row_key(key)?);
+/// The database's error, for a person.
+fn words(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            error.to_string()
         }
-        for (key, bytes) in &windows.kept {
-            batch.insert(&self.windows, row_key(key)?, bytes.as_slice());
+        fjall::Error::InvalidVersion(_) => {
+            "it is damaged, or a newer modelbeat wrote it; start that one, or restore the whole data folder from one backup"
+                .to_owned()
         }
-        batch.commit()?;
-        let mut rows = delta.rows().peekable();
-        while rows.peek().is_some() {
-            let mut batch = self.database.batch();
-            let mut added: BTreeMap<Key, Vec<Ticket>> = BTreeMap::new();
-            for row in rows.by_ref().take(BATCH_ROWS) {
-                batch.insert(&self.rows, row.ticket.to_be_bytes(), row.bytes);
-                if row.ticket >= delta.edges.new_from {
-                    added.entry(row.key).or_default().push(row.ticket);
-                }
-            }
-            for (key, added) in added {
-                let mut known = self.tickets(key)?;
-                known.extend(added);
-                known.sort_unstable();
-                known.dedup();
-                batch.insert(&self.index, key.0.to_be_bytes(), bytes(&known));
-            }
-            batch.commit()?;
+        fjall::Error::Poisoned => {
+            "an earlier write failed; once the disk is well, start modelbeat again".to_owned()
         }
-        self.sweep(seen.first, delta.edges.first)?;
-        self.note(Seen {
-            applied: seen.begun,
-            first: delta.edges.first,
-            ..seen
-        })?;
-        self.database.persist(PersistMode::SyncData)
+        error => format!("{error:?}; it is damaged: restore the whole data folder from one backup"),
     }
-
-    /// Forgets the rows from `from` up to `first`.
-    fn sweep(&self, from: Ticket, first: Ticket) -> fjall::Result<()> {
-        let mut rows = self
-            .rows
-            .range(from.to_be_bytes()..first.to_be_bytes())
-            .peekable();
-        while rows.peek().is_some() {
-            let mut batch = self.database.batch();
-            for entry in rows.by_ref().take(BATCH_ROWS) {
-                let (ticket, row) = entry.into_inner()?;
-                batch.remove(&self.rows, ticket);
-                let Some(key) = key_of_row(&row) else {
-                    continue;
-                };
-                let mut known = self.tickets(key)?;
-                known.retain(|ticket| *ticket >= first);
-                if known.is_empty() {
-                    batch.remove(&self.index, key.0.to_be_bytes());
-                } else {
-                    batch.insert(&self.index, key.0.to_be_bytes(), bytes(&known));
-                }
-            }
-            batch.commit()?;
-        }
-        Ok(())
-    }
-
-    fn note(&self, seen: Seen) -> fjall::Result<()> {
-        let bytes = postcard::to_stdvec(&seen).map_err(std::io::Error::other)?;
-        self.index.insert(SEEN, bytes)
-    }
-}
-
-fn tickets(bytes: &[u8]) -> Vec<Ticket> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|ticket| Ticket::from_be_bytes(*ticket))
-        .collect()
-}
-
-fn bytes(tickets: &[Ticket]) -> Vec<u8> {
-    tickets
-        .iter()
-        .flat_map(|ticket| ticket.to_be_bytes())
-        .collect()
 }
 
 #[cfg(test)]

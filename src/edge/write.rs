@@ -1,14 +1,17 @@
 //! The `file` output: bulk NDJSON, one file an index; no Elasticsearch.
 //!
 //! `edge::ship` appends and syncs before a barrier passes. A file can be sent to `_bulk` as it is. After a crash, what
-//! was written behind the last checkpoint is written again; ids and versions make loading both the same as loading one.
+//! was written behind the last checkpoint is written again; ids and versions make loading both the same as loading one. What a
+//! crash cut short, half a line or an action without its document, is cut off before anything is written behind it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use memchr::memrchr;
 
 use crate::flow::document::Documents;
 
@@ -21,6 +24,12 @@ pub struct Settings {
 
 /// Files open at once: today's indices, and some days of late labels. Beyond, the one opened first is synced and closed.
 const OPEN_MAX: usize = 64;
+
+/// What the lines begin with that say what becomes of the next one.
+const ACTIONS: [&str; 3] = ["{\"create\":", "{\"index\":", "{\"update\":"];
+
+/// Bytes of the longest of [`ACTIONS`].
+const ACTIONS_LONGEST: usize = 10;
 
 /// The output, open.
 #[derive(Debug)]
@@ -141,8 +150,18 @@ impl Output {
 
 impl Open {
     fn new(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        let length = file.metadata()?.len();
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        let found = file.metadata()?.len();
+        let length = end_of_whole(&file, found)?;
+        if length < found {
+            let bytes = found - length;
+            tracing::warn!(path = %path.display(), offset = length, bytes, "cut off what a crash had left unfinished in an output file");
+            file.set_len(length)?;
+        }
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
         }
@@ -163,6 +182,43 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// Bytes of `file`, which is `length` long, up to the end of its last document.
+fn end_of_whole(file: &File, length: u64) -> io::Result<u64> {
+    let end = start_of_line(file, length)?;
+    if end == 0 {
+        return Ok(0);
+    }
+    // No document begins with the name of an action.
+    let last = start_of_line(file, end - 1)?;
+    let mut head = [0; ACTIONS_LONGEST];
+    let size = head
+        .len()
+        .min(usize::try_from(end - last).unwrap_or(usize::MAX));
+    let head = head.get_mut(..size).unwrap_or_default();
+    file.read_exact_at(head, last)?;
+    let is_action = ACTIONS
+        .iter()
+        .any(|action| head.starts_with(action.as_bytes()));
+    Ok(if is_action { last } else { end })
+}
+
+/// Where the line begins that `before` lies in or ends: behind the last line feed before it.
+fn start_of_line(file: &File, before: u64) -> io::Result<u64> {
+    let mut block = [0; 16 * 1024];
+    let mut end = before;
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let size = usize::try_from(end - start).unwrap_or(block.len());
+        let bytes = block.get_mut(..size).unwrap_or_default();
+        file.read_exact_at(bytes, start)?;
+        if let Some(at) = memrchr(b'\n', bytes) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// An index name cannot leave the folder: Elasticsearch forbids `/` in it, and so do we.
@@ -251,6 +307,30 @@ mod tests {
             (read("a.ndjson"), read("b.ndjson")),
             ("1\n".into(), "2\n".into())
         );
+    }
+
+    /// Whatever a kill leaves of the last document: what is written behind it stands on its own.
+    #[test]
+    fn what_a_crash_cut_short_is_cut_off() {
+        let whole = "{\"create\":{\"_id\":\"1\"}}\n{\"a\":1}\n";
+        let next = "{\"index\":{\"_id\":\"2\"}}\n{\"b\":2}\n";
+        let long = format!(
+            "{{\"create\":{{\"_id\":\"3\"}}}}\n{{\"c\":\"{}\"}}\n",
+            "x".repeat(200_000)
+        );
+        for last in [next, &long] {
+            let step = last.len().div_ceil(40);
+            for cut in (0..last.len()).step_by(step) {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().to_owned();
+                let file = path.join("a.ndjson");
+                std::fs::write(&file, format!("{whole}{}", &last[..cut])).unwrap();
+                let mut output = Output::open(&Settings { path }).unwrap();
+                append(&mut output, &[("a", next)]);
+                let found = std::fs::read_to_string(&file).unwrap();
+                assert_eq!(found, format!("{whole}{next}"), "cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -5,3 +5,9 @@
 //! `tests/run` started). A fault that needs a cluster to misbehave, or a node of its own to stop and start, finds it here.
 
 mod hostile_http;
+mod clock;
+mod data_folder;
+mod disk_full;
+mod small_disk;
+mod torn;
+mod written;

@@ -6,7 +6,7 @@ use super::*;
 use crate::flow::event::Timestamp;
 use crate::flow::event::{Head, SourceKey};
 use crate::flow::join::{Cold, Edges, Key, Open, Opens};
-use crate::flow::windows::{Length, RowKey, RowsDelta};
+use crate::flow::windows::{Length, RowKey, Rows, RowsDelta};
 
 fn checkpoint(offset: u64) -> Checkpoint {
     let head = Head {
@@ -109,6 +109,106 @@ fn a_newer_format_is_not_guessed_at() {
     assert!(message.contains("has format 3"), "{message}");
 }
 
+/// Whatever a newer layout looks like, and though ours would find nothing in it that fits.
+#[test]
+fn a_newer_layout_is_not_taken_for_a_torn_file() {
+    let (_folder, store) = store();
+    store.save(&checkpoint(1)).unwrap();
+    store.save(&checkpoint(2)).unwrap();
+    for length in [HEADER + blake3::OUT_LEN, 500] {
+        let mut bytes = vec![9; length];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        std::fs::write(store.folder().join(CURRENT), bytes).unwrap();
+        let message = store.load().unwrap_err().to_string();
+        assert!(message.contains("has format 2"), "{message}");
+    }
+}
+
+/// A checkpoint whose delta moves the store on.
+fn moving(number: u64) -> Checkpoint {
+    let mut checkpoint = checkpoint(number);
+    let row = RowKey {
+        length: Length::Month,
+        start: Timestamp(0),
+        series: 3,
+    };
+    checkpoint.cold.edges.number = number;
+    checkpoint.cold.edges.upon = number - 1;
+    checkpoint
+        .rows
+        .kept
+        .push((row, number.to_le_bytes().to_vec()));
+    checkpoint
+}
+
+#[test]
+fn damage_to_one_file_strands_nobody_though_the_store_moves_on() {
+    let (_folder, store) = store();
+    store.save(&moving(1)).unwrap();
+    store.save(&moving(2)).unwrap();
+    for name in [CURRENT, PREVIOUS] {
+        let path = store.folder().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        for torn in [None, Some(&b""[..]), Some(&whole[..whole.len() - 1])] {
+            match torn {
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            assert_eq!(store.load().unwrap(), Some(moving(2)));
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+}
+
+/// Every state that a kill in the middle of a save can leave, made by hand: the store is at 1 or at 2.
+#[test]
+fn a_kill_at_any_step_of_a_save_is_gone_on_from() {
+    for step in 0..7 {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.save(&moving(1)).unwrap();
+        let path = |name| store.folder().join(name);
+        let expected = if step < 2 { 1 } else { 2 };
+        if step >= 1 {
+            write(&path(NEW), &moving(2)).unwrap();
+        }
+        if step >= 2 {
+            std::fs::rename(path(CURRENT), path(PREVIOUS)).unwrap();
+        }
+        if step >= 3 {
+            std::fs::rename(path(NEW), path(CURRENT)).unwrap();
+        }
+        if step >= 4 {
+            std::fs::write(path(NEW), &MAGIC[..5]).unwrap();
+        }
+        if step >= 5 {
+            write(&path(NEW), &moving(2)).unwrap();
+            std::fs::rename(path(NEW), path(PREVIOUS)).unwrap();
+        }
+        if step >= 6 {
+            let Checkpoint { cold, rows, .. } = moving(2);
+            store.state().apply(&cold, &rows).unwrap();
+        }
+        assert_eq!(store.load().unwrap(), Some(moving(expected)), "step {step}");
+        let row = moving(1).rows.kept[0].0;
+        let found = store.state().row(&row).unwrap();
+        assert_eq!(found, Some(expected.to_le_bytes().to_vec()), "step {step}");
+        store.save(&moving(expected + 1)).unwrap();
+        assert_eq!(store.load().unwrap(), Some(moving(expected + 1)));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_taken_away_is_not_a_first_start() {
+    let (_folder, store) = store();
+    store.save(&moving(1)).unwrap();
+    std::fs::remove_file(store.folder().join(CURRENT)).unwrap();
+    std::fs::remove_file(store.folder().join(PREVIOUS)).unwrap();
+    let message = store.load().unwrap_err().to_string();
+    assert!(message.contains("no checkpoint beside it"), "{message}");
+}
+
 #[test]
 fn the_folder_belongs_to_one_process_and_the_other_is_named() {
     let (_folder, store) = store();
@@ -131,6 +231,32 @@ fn only_the_owner_may_enter_or_read() {
 }
 
 proptest! {
+    /// Whatever one fault makes of one file, a start goes on from one of the last two, or is refused; never from nothing.
+    #[test]
+    fn one_fault_never_makes_a_first_start(
+        saves in 1_u64..4,
+        which in 0_usize..3,
+        at: prop::sample::Index,
+        change in prop::option::of(1_u8..),
+    ) {
+        let (_folder, store) = store();
+        for offset in 1..=saves {
+            store.save(&checkpoint(offset)).unwrap();
+        }
+        write(&store.folder().join(NEW), &checkpoint(saves + 1)).unwrap();
+        let path = store.folder().join([CURRENT, PREVIOUS, NEW][which]);
+        if let Ok(mut bytes) = std::fs::read(&path) {
+            let at = at.index(bytes.len());
+            match change {
+                Some(change) => bytes[at] ^= change,
+                None => bytes.truncate(at),
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let loaded = store.load().unwrap().unwrap();
+        prop_assert!(loaded == checkpoint(saves) || which == 0 && loaded == checkpoint(saves + 1));
+    }
+
     #[test]
     fn any_truncation_is_detected(length in 0_usize..400) {
         let folder = tempfile::tempdir().unwrap();
@@ -164,7 +290,7 @@ proptest! {
             (SourceKey(key.into()), Head { input, offset, evidence })
         });
         let cold = Delta { edges: Edges { number, ..Edges::default() }, rows };
-        let start = crate::flow::event::Timestamp(60_000);
+        let start = Timestamp(60_000);
         let row = RowKey { length: Length::Month, start, series: 3 };
         let windows = RowsDelta { kept: vec![(row, state.clone())], gone: vec![row] };
         let checkpoint = Checkpoint { heads: heads.collect(), state, cold, rows: windows };

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{mpsc, watch};
 
-use super::segment::{self, Segment};
+use super::segment::{self, HeaderFault, Segment};
 use super::writer::{self, MakeMedium, Writer};
 use super::{Error, Journal, Reader, Settings};
 
@@ -212,6 +212,11 @@ fn recover(
         .skip(1)
         .take_while(|(base, _)| *base <= checkpointed)
         .count();
+    let are_what_they_are_named = found
+        .iter()
+        .take(passed + 1)
+        .all(|(base, path)| segment::has_good_header(path, *base));
+    let passed = if are_what_they_are_named { passed } else { 0 };
     for (_, path) in found.drain(..passed) {
         fs::remove_file(&path).map_err(Error::io("delete", &path))?;
     }
@@ -254,10 +259,15 @@ fn recover_one(
         good,
         length,
         bad,
+        header,
     } = scan;
     if let Some(reason) = bad {
+        if header == Err(HeaderFault::Newer) {
+            return Err(Error::Newer { path });
+        }
+        let is_misplaced = header == Err(HeaderFault::Misplaced);
         let was_durable = || segment::was_durable(&path, good, end);
-        if !is_last || was_durable().map_err(Error::io("read", &path))? {
+        if !is_last || is_misplaced || was_durable().map_err(Error::io("read", &path))? {
             return Err(Error::Damaged {
                 path,
                 offset: good,

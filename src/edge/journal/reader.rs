@@ -314,10 +314,10 @@ fn open_segment(path: PathBuf, base: u64) -> Result<Open, Error> {
         position: segment::START,
         offset: base,
     };
-    header.map_err(|reason| Error::Damaged {
+    header.map_err(|fault| Error::Damaged {
         path: open.path.clone(),
         offset: 0,
-        reason,
+        reason: fault.reason(),
     })?;
     Ok(open)
 }

@@ -1,7 +1,12 @@
 //! One segment file: its name, its header, and what is good in it.
 //!
-//! `<offset of its first payload byte, 20 digits>.journal`, mode 0600; a header of magic, version, that offset and a
-//! checksum, then records. A segment is created whole (file and folder synced) before a record in it is answered for, and
+//! `<offset of its first payload byte, 20 digits>.journal`, mode 0600; a header, then records.
+//!
+//! ```text
+//! "mbeatjrn" │ version u16 │ offset u64 │ CRC-32 of the 18 bytes before u32        little endian
+//! ```
+//!
+//! These 22 bytes are the same in every version, so that an older modelbeat knows a newer file. A segment is created whole (file and folder synced) before a record in it is answered for, and
 //! the one before it is synced to its end before that: so only the last segment can have a torn end.
 
 use std::fs::{self, File, OpenOptions};
@@ -29,7 +34,7 @@ pub(super) struct Segment {
     pub(super) length: u64,
 }
 
-/// The segments in a folder, by name, lowest first.
+/// The segments in a folder, by name, lowest first. Whatever else lies there is left alone.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -38,9 +43,9 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        if let Some(base) = name
-            .strip_suffix(SUFFIX)
-            .and_then(|digits| digits.parse().ok())
+        let digits = name.strip_suffix(SUFFIX).unwrap_or_default();
+        if let Ok(base) = digits.parse()
+            && name == name_of(base)
         {
             segments.push((base, path));
         }
@@ -51,7 +56,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 /// Makes an empty, durable segment. On failure nothing of it stays behind, as far as the disk allows.
 pub(super) fn create(folder: &Path, base: u64) -> io::Result<(File, Segment)> {
-    let path = folder.join(format!("{base:020}{SUFFIX}"));
+    let path = folder.join(name_of(base));
     let mut options = OpenOptions::new();
     let mut file = options
         .append(true)
@@ -77,6 +82,10 @@ pub(super) fn create(folder: &Path, base: u64) -> io::Result<(File, Segment)> {
     ))
 }
 
+fn name_of(base: u64) -> String {
+    format!("{base:020}{SUFFIX}")
+}
+
 /// New and deleted names are durable only once their folder is.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -93,6 +102,29 @@ pub(super) struct Scan {
     pub(super) length: u64,
     /// Why it does not go on, where there are bytes after the good ones.
     pub(super) bad: Option<&'static str>,
+    /// What its header says.
+    pub(super) header: Result<(), HeaderFault>,
+}
+
+/// A header that this segment cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeaderFault {
+    /// Cut short, or not what was written.
+    Torn(&'static str),
+    /// Whole, and of another segment: no crash makes that.
+    Misplaced,
+    /// Whole, and of a version that we do not read.
+    Newer,
+}
+
+impl HeaderFault {
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Torn(reason) => reason,
+            Self::Misplaced => "its header does not fit its name",
+            Self::Newer => "a version of the journal that this modelbeat cannot read",
+        }
+    }
 }
 
 /// Reads a whole segment and verifies every checksum.
@@ -105,9 +137,11 @@ pub(super) fn scan(path: &Path, base: u64) -> io::Result<Scan> {
         good: 0,
         length,
         bad: None,
+        header: Ok(()),
     };
-    if let Err(reason) = check_header(&mut reader, base)? {
-        scan.bad = Some(reason);
+    if let Err(fault) = check_header(&mut reader, base)? {
+        scan.bad = Some(fault.reason());
+        scan.header = Err(fault);
         return Ok(scan);
     }
     scan.good = START;
@@ -189,29 +223,40 @@ fn next(
     Ok(Ok(header))
 }
 
+/// False also where it cannot be read.
+pub(super) fn has_good_header(path: &Path, base: u64) -> bool {
+    File::open(path)
+        .and_then(|mut file| check_header(&mut file, base))
+        .is_ok_and(|header| header.is_ok())
+}
+
 /// Verifies the header of a segment.
 pub(super) fn check_header(
     reader: &mut impl Read,
     base: u64,
-) -> io::Result<Result<(), &'static str>> {
+) -> io::Result<Result<(), HeaderFault>> {
     let mut found = Vec::with_capacity(header(base).len());
     reader.take(START).read_to_end(&mut found)?;
     if found == header(base) {
         return Ok(Ok(()));
     }
-    let reason = if found.len() < header(base).len() {
-        "the file ends inside its header"
-    } else if !found.starts_with(&MAGIC) {
-        "not a journal segment"
-    } else if !found
+    let is_whole = found
+        .split_last_chunk()
+        .is_some_and(|(fields, sum)| crc32fast::hash(fields).to_le_bytes() == *sum);
+    let is_ours = found
         .get(MAGIC.len()..)
-        .is_some_and(|rest| rest.starts_with(&VERSION.to_le_bytes()))
-    {
-        "a version of the journal that this modelbeat cannot read"
+        .is_some_and(|rest| rest.starts_with(&VERSION.to_le_bytes()));
+    Ok(Err(if found.len() < header(base).len() {
+        HeaderFault::Torn("the file ends inside its header")
+    } else if !found.starts_with(&MAGIC) {
+        HeaderFault::Torn("not a journal segment")
+    } else if !is_whole {
+        HeaderFault::Torn("its header does not match its checksum")
+    } else if is_ours {
+        HeaderFault::Misplaced
     } else {
-        "its header does not fit its name"
-    };
-    Ok(Err(reason))
+        HeaderFault::Newer
+    }))
 }
 
 fn header(base: u64) -> Vec<u8> {

@@ -1,3 +1,5 @@
+mod names;
+
 use std::fs;
 use std::fs::File;
 use std::sync::Mutex;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+mod damage;
+
 use super::*;
 use crate::flow::event::Timestamp;
 use crate::flow::join::{Open, Opens, OpensState};
@@ -201,16 +203,36 @@ fn a_store_of_another_time_is_refused() {
     assert!(refused.contains("has seen checkpoint 0"), "{refused}");
 }
 
+/// Emptying it would look like a first start, and everything would be counted again from what is left of the inputs.
 #[test]
-fn without_a_checkpoint_the_store_is_emptied() {
+fn a_store_without_a_checkpoint_is_refused_and_kept() {
     let mut bench = Bench::new();
     bench.take(&Step::Push(1));
     bench.take(&Step::Save);
     bench.opens = Opens::default();
     bench.state = State::new(bench.folder.path());
+    let refused = bench.state.recover(None).unwrap_err().to_string();
+    assert!(refused.contains("no checkpoint beside it"), "{refused}");
     assert!(bench.folder.path().join(FOLDER).is_dir());
-    bench.state.recover(None).unwrap();
-    assert!(!bench.folder.path().join(FOLDER).try_exists().unwrap());
+}
+
+#[test]
+fn a_store_of_a_newer_database_says_so() {
+    let mut bench = Bench::new();
+    bench.take(&Step::Push(1));
+    bench.take(&Step::Save);
+    let (_, delta, _) = bench.saved.clone().unwrap();
+    bench.opens = Opens::default();
+    bench.state = State::new(bench.folder.path());
+    let version = bench.folder.path().join(FOLDER).join("version");
+    let mut bytes = std::fs::read(&version).unwrap();
+    *bytes.last_mut().unwrap() += 1;
+    std::fs::write(&version, bytes).unwrap();
+    let refused = bench.state.recover(Some((&delta, &NO_ROWS))).unwrap_err();
+    assert!(
+        refused.to_string().contains("a newer modelbeat wrote it"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -191,7 +191,8 @@ impl Process {
                 self.engine.forget(&source);
                 self.changed = true;
             }
-            None => {}
+            // No story hands letters back.
+            Some(Intake::Again(_)) | None => {}
         }
         self.step(now, out)
     }
