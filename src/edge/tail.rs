@@ -13,6 +13,7 @@
 //! Driven by the agent on a thread of its own; it blocks and knows no runtime.
 
 mod find;
+mod growth;
 mod heads;
 mod identity;
 mod source;
@@ -30,9 +31,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-pub use status::{Snapshot, SourceStatus, Status};
+pub use status::{InputStatus, Snapshot, SourceStatus, Status};
 pub use watch::Stop;
 
+use crate::edge::now::now;
 use crate::flow::engine::Intake;
 use crate::flow::event::{Head, InputId, SourceKey};
 use crate::flow::lines::Framing;
@@ -133,14 +135,14 @@ fn once(
     status: &Status,
 ) -> Result<(), Error> {
     let mut intakes = Vec::new();
-    tailer.scan(&mut intakes);
+    tailer.scan(now(), &mut intakes);
     let mut is_more = true;
     while is_more && !stop.is_stopped() {
         if !send(&mut intakes, out) {
             return Ok(());
         }
         status.set(tailer.snapshot());
-        is_more = tailer.read_some(&mut intakes);
+        is_more = tailer.read_some(now(), &mut intakes);
     }
     // After a stop this holds at most one turn, and none of it is in a head yet: it would be read again.
     send(&mut intakes, out);
@@ -168,24 +170,24 @@ fn follow(tailer: &mut Tailer, poll: Duration, out: &Sender<Intake>, stop: &Stop
         for path in &rung.changed {
             tailer.mark(path);
         }
-        let now = Instant::now();
+        let moment = Instant::now();
         if rung.names {
-            next_scan = next_scan.min(last_scan.map_or(now, |last| last + SCAN_GAP));
+            next_scan = next_scan.min(last_scan.map_or(moment, |last| last + SCAN_GAP));
         }
-        if now >= next_scan {
-            tailer.scan(&mut intakes);
+        if moment >= next_scan {
+            tailer.scan(now(), &mut intakes);
             let folders: BTreeSet<_> = tailer.folders().collect();
             watch.watch(&folders);
             status.set(tailer.snapshot());
-            last_scan = Some(now);
-            next_scan = now + poll.max(SCAN_GAP);
+            last_scan = Some(moment);
+            next_scan = moment + poll.max(SCAN_GAP);
         }
         // A long backlog is interrupted for the scan, which notices rotations meanwhile.
         loop {
             if !send(&mut intakes, out) || stop.is_stopped() {
                 return;
             }
-            if Instant::now() >= next_scan || !tailer.read_some(&mut intakes) {
+            if Instant::now() >= next_scan || !tailer.read_some(now(), &mut intakes) {
                 break;
             }
         }

@@ -4,7 +4,7 @@
 //! file's beginning and the bytes before the offset are unchanged). A file whose proof fails starts over as a new
 //! source, and what was read in doubt is thrown away.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::Settings;
+use super::growth::Growth;
 use super::identity::{Evidence, FileId, Fingerprint, Marker, open, read_at};
+use super::{Settings, SourceStatus};
 use crate::flow::engine::Intake;
-use crate::flow::event::{Batch, Head, InputId, SourceKey};
+use crate::flow::event::{Batch, Head, InputId, SourceKey, Timestamp};
 use crate::flow::lines::{Framing, Pool, Run, Splitter};
 
 /// Bytes asked for in one read, and so about the largest batch of a file with short lines: large enough that costs
@@ -56,6 +57,11 @@ pub(super) struct Source {
     pub(super) size: u64,
     /// Bytes that were cut away before they were read.
     pub(super) lost_bytes: u64,
+    /// Bytes handed over since the agent started.
+    pub(super) read_bytes: u64,
+    growth: Growth,
+    /// First byte not yet read, also while it is closed.
+    read_to: u64,
     key: Option<SourceKey>,
     origin: Arc<str>,
     fingerprint: Fingerprint,
@@ -91,7 +97,7 @@ enum State {
 }
 
 impl Seen {
-    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
@@ -123,6 +129,9 @@ impl Source {
             seen: Seen::of(&metadata),
             size: metadata.len(),
             lost_bytes: 0,
+            read_bytes: 0,
+            growth: Growth::new(modified(&metadata)),
+            read_to: 0,
             key: None,
             marker: Marker::default(),
             unfinished: Marker::default(),
@@ -144,6 +153,7 @@ impl Source {
         self.fingerprint = evidence.fingerprint;
         self.marker = evidence.marker;
         self.read_again_from(offset);
+        self.read_to = offset;
         self.fresh = offset == 0;
     }
 
@@ -168,6 +178,7 @@ impl Source {
 
         self.fingerprint.cover(file, end)?;
         self.read_again_from(end);
+        self.read_to = end;
         self.fresh = header.is_some();
         let empty = Run {
             base: end,
@@ -205,6 +216,7 @@ impl Source {
                 self.hand_over(run, out);
             }
             self.unfinished = Marker::of(self.splitter.unfinished());
+            self.read_to = self.splitter.read_offset();
             budget = budget.saturating_sub(read);
         }
         Ok(true)
@@ -249,6 +261,23 @@ impl Source {
     /// The name its records were handed over under, if any were.
     pub(super) fn key(&self) -> Option<&SourceKey> {
         self.key.as_ref()
+    }
+
+    /// Remembers when it had which size.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        self.growth.look(self.size, self.read_to, now);
+    }
+
+    pub(super) fn status(&self) -> SourceStatus {
+        SourceStatus {
+            input: self.id.input,
+            key: self.key.clone(),
+            path: self.path.clone(),
+            offset: self.offset(),
+            size: self.size,
+            lag_bytes: self.size.saturating_sub(self.offset()),
+            waiting_since: self.growth.waiting_since(self.size, self.read_to),
+        }
     }
 
     pub(super) fn evidence(&self) -> Evidence {
@@ -306,6 +335,7 @@ impl Source {
         self.lost_bytes += unread_bytes;
         self.size = size;
         self.read_again_from(from);
+        self.read_to = from;
         if from == 0 {
             self.fingerprint = Fingerprint::default();
             self.marker = Marker::default();
@@ -334,6 +364,8 @@ impl Source {
     }
 
     fn batch(&mut self, run: Run) -> Intake {
+        let skipped = run.faults.iter().map(|fault| fault.length).sum::<u64>();
+        self.read_bytes += run.bytes.len() as u64 + skipped;
         let (id, fingerprint) = (self.id, &self.fingerprint);
         let key = self
             .key
@@ -351,6 +383,15 @@ impl Source {
             head: self.head(),
         })
     }
+}
+
+fn modified(metadata: &Metadata) -> Timestamp {
+    Timestamp(
+        metadata
+            .mtime()
+            .saturating_mul(1_000)
+            .saturating_add(metadata.mtime_nsec() / 1_000_000),
+    )
 }
 
 /// Two generations of an inode differ in the fingerprint; should they not, the first is gone before the second comes.

@@ -29,9 +29,9 @@ use super::heads::Heads;
 use super::identity::FileId;
 use super::source::{Seen, Source};
 use super::trouble::Troubles;
-use super::{Error, Settings, Snapshot, SourceStatus};
+use super::{Error, InputStatus, Settings, Snapshot};
 use crate::flow::engine::Intake;
-use crate::flow::event::{Head, SourceKey};
+use crate::flow::event::{Head, InputId, SourceKey, Timestamp};
 use crate::flow::lines::Pool;
 
 /// Descriptors held open. Far below the usual limit of 1,024; a file that is open cannot get lost by a rename, so as
@@ -70,6 +70,8 @@ struct Input {
     finder: Finder,
     /// No start before this one left a head.
     first_start: bool,
+    /// Handed over of sources that are gone.
+    read_bytes: u64,
 }
 
 impl Tailer {
@@ -85,6 +87,7 @@ impl Tailer {
                 finder: Finder::new(&settings)?,
                 settings,
                 first_start,
+                read_bytes: 0,
             });
         }
         let ids: Vec<_> = inputs.iter().map(|input| input.settings.input).collect();
@@ -105,7 +108,7 @@ impl Tailer {
     }
 
     /// Looks at the file system: finds new files, notices renames and deletions, queues what has news.
-    pub(super) fn scan(&mut self, out: &mut Vec<Intake>) {
+    pub(super) fn scan(&mut self, now: Timestamp, out: &mut Vec<Intake>) {
         self.by_path.clear();
         for index in 0..self.inputs.len() {
             let Some(input) = self.inputs.get_mut(index) else {
@@ -132,6 +135,9 @@ impl Tailer {
         let sources = &self.sources;
         let is_live = |key: &SourceKey| sources.values().any(|source| source.key() == Some(key));
         self.missing.age(is_live, out);
+        for source in self.sources.values_mut() {
+            source.look(now);
+        }
         self.scans += 1;
     }
 
@@ -143,7 +149,7 @@ impl Tailer {
     }
 
     /// Gives the file that has waited longest its turn. False if none waits.
-    pub(super) fn read_some(&mut self, out: &mut Vec<Intake>) -> bool {
+    pub(super) fn read_some(&mut self, now: Timestamp, out: &mut Vec<Intake>) -> bool {
         let Some(id) = self.queue.pop_front() else {
             return false;
         };
@@ -179,6 +185,9 @@ impl Tailer {
                 }
             }
         }
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.look(now);
+        }
         true
     }
 
@@ -193,26 +202,37 @@ impl Tailer {
 
     /// How far everything is.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let sources = self.sources.values();
+        let lost = self.sources.values().map(|source| source.lost_bytes);
+        let sources: Vec<_> = self.sources.values().map(Source::status).collect();
+        let inputs = self.inputs.iter().map(|input| {
+            let id = input.settings.input;
+            let own = || sources.iter().filter(move |source| source.input == id);
+            let live = self.sources.values().filter(|source| source.id.input == id);
+            InputStatus {
+                input: id,
+                files: own().count(),
+                read_bytes_total: input.read_bytes
+                    + live.map(|source| source.read_bytes).sum::<u64>(),
+                lag_bytes: own().map(|source| source.lag_bytes).sum(),
+                waiting_since: own().filter_map(|source| source.waiting_since).min(),
+            }
+        });
         Snapshot {
-            lost_bytes_total: self.lost_bytes
-                + sources.clone().map(|source| source.lost_bytes).sum::<u64>(),
-            sources: sources
-                .map(|source| SourceStatus {
-                    input: source.id.input,
-                    key: source.key().cloned(),
-                    path: source.path.clone(),
-                    offset: source.offset(),
-                    size: source.size,
-                    lag_bytes: source.size.saturating_sub(source.offset()),
-                })
-                .collect(),
+            inputs: inputs.collect(),
+            lost_bytes_total: self.lost_bytes + lost.sum::<u64>(),
+            sources,
         }
     }
 
     /// The paths that could not be read when last tried.
     pub(super) fn unread(&self) -> impl Iterator<Item = &PathBuf> {
         self.troubles.paths()
+    }
+
+    fn input_mut(&mut self, id: InputId) -> Option<&mut Input> {
+        self.inputs
+            .iter_mut()
+            .find(|input| input.settings.input == id)
     }
 
     fn enqueue(&mut self, id: FileId) {
@@ -335,6 +355,9 @@ impl Tailer {
         source.finish(out);
         debug!(path = %source.path.display(), offset = source.offset(), is_deleted, "done with file");
         self.lost_bytes += source.lost_bytes;
+        if let Some(input) = self.input_mut(id.input) {
+            input.read_bytes += source.read_bytes;
+        }
         if source.file.is_none() && source.size > source.offset() {
             let unread_bytes = source.size - source.offset();
             warn!(path = %source.path.display(), unread_bytes, "file went away while it was closed and had news");

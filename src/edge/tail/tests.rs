@@ -3,6 +3,7 @@
 
 mod live;
 mod model;
+mod status;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::tailer::{OPEN_MAX, QUIET_SCANS_RENAMED, Tailer};
 use super::*;
-use crate::flow::event::{Batch, Fault};
+use crate::flow::event::{Batch, Fault, Timestamp};
 use crate::flow::lines::records;
 
 const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -20,6 +21,7 @@ struct Desk {
     folder: tempfile::TempDir,
     settings: Vec<Settings>,
     once: bool,
+    now: Timestamp,
     tailer: Option<Tailer>,
     heads: BTreeMap<SourceKey, Head>,
     /// Records in the order they came, by file name.
@@ -49,6 +51,7 @@ impl Desk {
             folder,
             settings: vec![settings],
             once: false,
+            now: Timestamp(0),
             tailer: None,
             heads: BTreeMap::new(),
             records: Vec::new(),
@@ -84,8 +87,8 @@ impl Desk {
             .take()
             .unwrap_or_else(|| Tailer::new(self.settings.clone(), &self.heads, self.once).unwrap());
         let mut intakes = Vec::new();
-        tailer.scan(&mut intakes);
-        while tailer.read_some(&mut intakes) {}
+        tailer.scan(self.now, &mut intakes);
+        while tailer.read_some(self.now, &mut intakes) {}
         self.tailer = Some(tailer);
         for intake in intakes {
             self.take(intake);
