@@ -16,7 +16,7 @@ fn an_inputs_status_says_what_was_read_what_waits_and_since_when() {
     desk.write("a.log", "f\nthree\n");
     // A scan finds news, and the file's turn has not come.
     let mut tailer = desk.tailer.take().unwrap();
-    tailer.scan(Timestamp(9_000), &mut Vec::new());
+    tailer.scan(0, Timestamp(9_000), &mut Vec::new());
     let seen = tailer.snapshot().inputs[0].clone();
     assert_eq!((seen.read_bytes_total, seen.lag_bytes), (8, 11));
     assert_eq!(seen.waiting_since, Some(Timestamp(1_000)));
