@@ -5,9 +5,9 @@
 //! on after a restart needs nothing but the heads that its own batches carried.
 //!
 //! ```text
-//! watch ──rings──▶ run ──▶ Tailer ── scan: find, identity ──▶ which file is which, which has news
-//!                   │         └───── read_some: source ─────▶ one file's turn: read, prove, split
-//!                   └──blocking_send──▶ Intake (bounded channel: when it is full, reading waits)
+//! watch ──rings──▶ follow ──▶ Tailer ── scan: find, identity ──▶ which file is which, which has news
+//!                    │          └───── read_some: source ─────▶ one file's turn: read or unpack, prove, split
+//!                    └──▶ Intake (bounded channel: when it is full, reading waits and scans go on)
 //! ```
 //!
 //! Driven by the agent on a thread of its own; it blocks and knows no runtime.

@@ -213,7 +213,7 @@ impl Scene {
         );
         let dead_letters = self.home.path("data/rotations/dead-letters.ndjson");
         assert!(
-            !dead_letters.exists(),
+            !dead_letters.try_exists().expect("a folder"),
             "{:?}",
             fs::read_to_string(dead_letters)
         );

@@ -192,12 +192,11 @@ impl Tailer {
         if self.is_repeated_still(undecided) && undecided.is_settled() {
             return Next::Wait;
         }
-        let source = match undecided.source.take() {
-            Some(source) => Ok(Some(*source)),
-            None => {
-                let index = self.index_of(input);
-                self.open_new(index, &undecided.path)
-            }
+        let source = if let Some(source) = undecided.source.take() {
+            Ok(Some(*source))
+        } else {
+            let index = self.index_of(input);
+            self.open_new(index, &undecided.path)
         };
         let mut source = match source {
             Ok(Some(source)) => source,

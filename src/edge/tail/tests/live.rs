@@ -150,13 +150,13 @@ fn a_full_channel_makes_the_tail_wait_and_a_dropped_one_ends_it() {
 fn files_are_met_and_the_status_goes_on_while_the_channel_is_full() {
     let mut desk = Desk::new(&["*.log"]);
     desk.settings[0].poll = Duration::from_millis(100);
-    desk.write("a.log", "x\n".repeat(8 << 20));
+    desk.write("a.log", format!("{}\n", "x".repeat(1_023)).repeat(4 << 10));
     let mut live = start(&desk, Mode::Follow, 1);
     wait_for(|| live.intakes.len() == 1);
     desk.write("b.log", "late\n");
     wait_for(|| live.status.snapshot().sources.len() == 2);
     fs::remove_file(desk.path("b.log")).unwrap();
-    live.take_until(&mut desk, (8 << 20) + 1);
+    live.take_until(&mut desk, (4 << 10) + 1);
     assert_eq!(
         desk.records
             .iter()

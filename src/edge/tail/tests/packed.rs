@@ -7,7 +7,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 
-fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes.as_ref()).unwrap();
     encoder.finish().unwrap()
@@ -18,16 +18,23 @@ fn zstd(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes.as_ref(), level)
 }
 
+fn lines(count: usize) -> String {
+    let lines: Vec<_> = (0..count).map(|index| format!("line {index}\n")).collect();
+    lines.concat()
+}
+
 impl Desk {
     /// As `gzip FILE` does.
-    fn compress(&self, name: &str, pack: fn(Vec<u8>) -> Vec<u8>, to: &str) {
+    pub(super) fn compress(&self, name: &str, pack: Pack, to: &str) {
         let bytes = fs::read(self.path(name)).unwrap();
         fs::write(self.path(to), pack(bytes)).unwrap();
         fs::remove_file(self.path(name)).unwrap();
     }
 }
 
-const PACKINGS: [(fn(Vec<u8>) -> Vec<u8>, &str); 2] = [(gzip, "gz"), (zstd, "zst")];
+type Pack = fn(Vec<u8>) -> Vec<u8>;
+
+const PACKINGS: [(Pack, &str); 2] = [(gzip, "gz"), (zstd, "zst")];
 
 #[test]
 fn a_read_file_that_is_compressed_is_not_read_again() {
@@ -107,9 +114,7 @@ fn an_unknown_compressed_file_is_read_whole_and_resumed() {
     for (pack, extension) in PACKINGS {
         let mut desk = Desk::new(&["*"]);
         let name = format!("old.{extension}");
-        let lines: String = (0..400_000)
-            .map(|index| format!("line {index}\n"))
-            .collect();
+        let lines = lines(400_000);
         let mut packed = pack(lines.clone().into_bytes());
         packed.extend(pack(b"second member\n".to_vec()));
         desk.write(&name, packed);
@@ -121,7 +126,9 @@ fn an_unknown_compressed_file_is_read_whole_and_resumed() {
         while intakes.is_empty() {
             assert!(tailer.read_some(desk.now, &mut intakes));
         }
-        intakes.into_iter().for_each(|intake| desk.take(intake));
+        for intake in intakes {
+            desk.take(intake);
+        }
         let before = desk.records.len();
         assert!(before > 0 && before < 400_000, "{before}");
         desk.polls(4);
@@ -140,7 +147,7 @@ fn a_file_that_is_still_being_compressed_is_waited_for() {
     for (pack, extension) in PACKINGS {
         let mut desk = Desk::new(&["a*"]);
         let name = format!("a.{extension}");
-        let lines: String = (0..2_000).map(|index| format!("line {index}\n")).collect();
+        let lines = lines(2_000);
         let packed = pack(lines.into_bytes());
         for part in packed.chunks(packed.len() / 20 + 1) {
             desk.write(&name, part);
@@ -202,7 +209,9 @@ fn a_bomb_costs_time_only() {
             assert!(tailer.held_bytes() <= 2 << 20);
         }
     }
-    intakes.into_iter().for_each(|intake| desk.take(intake));
+    for intake in intakes {
+        desk.take(intake);
+    }
     assert_eq!(desk.news(), ["a.gz:last"]);
     assert_eq!(desk.faults[0].1.length, 64 << 20);
 }
