@@ -285,7 +285,8 @@ impl Tailer {
             .filter(|source| source.id.input == input);
         let all_had_a_turn = own
             .filter(|source| source.packing().is_none())
-            .all(|source| source.used > 0);
+            // Half a line that is about to end as a record: only then is there evidence of it.
+            .all(|source| source.used > 0 && (source.named || source.key().is_some()));
         if all_had_a_turn && (self.once || undecided.quiet_scans > 0) {
             Next::Compare
         } else {
