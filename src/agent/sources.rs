@@ -14,9 +14,6 @@ use crate::edge::{journal, receive, tail};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Head, SourceKey};
 
-/// Time between two scans of the globs; notifications make it faster where they work.
-const POLL: Duration = Duration::from_secs(1);
-
 /// Where each source goes on.
 pub(super) type Heads = BTreeMap<SourceKey, Head>;
 
@@ -108,7 +105,7 @@ impl Sources {
         let mode = if once {
             tail::Mode::Once
         } else {
-            tail::Mode::Follow { poll: POLL }
+            tail::Mode::Follow
         };
         let (ended, end) = oneshot::channel();
         let (stop, status) = (self.tail.clone(), self.files.clone());

@@ -1,6 +1,7 @@
 //! `inputs:`: files and HTTP.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::existing_file;
 use crate::config::item::Item;
@@ -21,6 +22,15 @@ const PATHS_MAX: usize = 256;
 
 /// Default of `max_record` and `max_body`.
 const RECORD_BYTES: usize = 16 << 20;
+
+/// Default of `close.inactive`: longer than a model server is usually silent, shorter than anybody waits for a volume to
+/// be unmounted.
+const CLOSE_INACTIVE: Duration = Duration::from_mins(5);
+
+/// Default of `poll`: notifications make it faster where they work.
+const POLL: Duration = Duration::from_secs(1);
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// Default of `max_journal`.
 const JOURNAL_BYTES: u64 = 1 << 30;
@@ -114,6 +124,20 @@ fn file(
     let record_bytes_max = section
         .get("max_record")
         .and_then(|item| item.size(1 << 10..=256 << 20));
+    let ignore_older = section
+        .get("ignore_older")
+        .and_then(|item| item.duration(Duration::from_mins(1)..=DAY * 36_500));
+    let close = section.get("close").and_then(Item::section).and_then(close);
+    let watch = section.get("watch").and_then(|item| {
+        item.one_of(&[
+            ("auto", tail::WatchMode::Auto),
+            ("notify", tail::WatchMode::Notify),
+            ("poll", tail::WatchMode::Poll),
+        ])
+    });
+    let poll = section
+        .get("poll")
+        .and_then(|item| item.duration(Duration::from_millis(100)..=Duration::from_hours(1)));
     for key in ["listen", "token", "tls", "max_body", "max_journal"] {
         section.refuse(
             key,
@@ -132,7 +156,20 @@ fn file(
         },
         start_at: start_at.unwrap_or(tail::StartAt::Beginning),
         record_bytes_max: record_bytes_max.map_or(RECORD_BYTES, bytes),
+        ignore_older,
+        close_inactive: close.unwrap_or(CLOSE_INACTIVE),
+        watch: watch.unwrap_or(tail::WatchMode::Auto),
+        poll: poll.unwrap_or(POLL),
     })
+}
+
+/// `close: {inactive: 5m}`.
+fn close(mut section: Section<'_>) -> Option<Duration> {
+    let inactive = section
+        .get("inactive")
+        .and_then(|item| item.duration(Duration::from_secs(1)..=DAY * 365));
+    section.finish();
+    inactive
 }
 
 fn http(
@@ -176,7 +213,15 @@ fn http(
             );
         }
     }
-    for key in ["paths", "start_at", "max_record"] {
+    for key in [
+        "paths",
+        "start_at",
+        "max_record",
+        "ignore_older",
+        "close",
+        "watch",
+        "poll",
+    ] {
         section.refuse(
             key,
             &format!("`{key}` belongs to an input of `type: file`"),

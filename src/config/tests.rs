@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Config, Severity, read_text, schema};
 use crate::edge::elastic::Credentials;
 use crate::edge::sample::ProcessSelector;
-use crate::edge::tail::StartAt;
+use crate::edge::tail::{StartAt, WatchMode};
 use crate::flow::decode::Format;
 use crate::flow::event::Kind;
 use crate::flow::lines::Framing;
@@ -241,6 +241,12 @@ fn every_key_is_read() {
     assert_eq!(
         (file.framing, file.start_at, file.record_bytes_max),
         (Framing::Csv, StartAt::End, 1 << 20)
+    );
+    assert_eq!(file.ignore_older, Some(Duration::from_hours(7 * 24)));
+    assert_eq!(file.close_inactive, Duration::from_mins(10));
+    assert_eq!(
+        (file.watch, file.poll),
+        (WatchMode::Poll, Duration::from_secs(5))
     );
     let http = &config.receivers[0];
     assert_eq!(

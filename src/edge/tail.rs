@@ -5,16 +5,23 @@
 //! on after a restart needs nothing but the heads that its own batches carried.
 //!
 //! ```text
-//! watch ──rings──▶ run ──▶ Tailer ── scan: find, identity ──▶ which file is which, which has news
-//!                   │         └───── read_some: source ─────▶ one file's turn: read, prove, split
-//!                   └──blocking_send──▶ Intake (bounded channel: when it is full, reading waits)
+//! watch ──rings──▶ follow ──▶ Tailer ── scan: find, identity ──▶ which file is which, which has news
+//!                    │          └───── read_some: source ─────▶ one file's turn: read or unpack, prove, split
+//!                    └──▶ Intake (bounded channel: when it is full, reading waits and scans go on)
 //! ```
 //!
 //! Driven by the agent on a thread of its own; it blocks and knows no runtime.
 
+mod filesystem;
 mod find;
+mod follow;
+mod growth;
 mod heads;
 mod identity;
+mod inspection;
+mod limits;
+mod packed;
+mod settings;
 mod source;
 mod status;
 mod tailer;
@@ -24,59 +31,31 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
-pub use status::{Snapshot, SourceStatus, Status};
+pub use settings::{Settings, StartAt, WatchMode};
+pub use status::{InputStatus, Snapshot, SourceStatus, Status};
 pub use watch::Stop;
 
+use crate::edge::now::now;
 use crate::flow::engine::Intake;
-use crate::flow::event::{Head, InputId, SourceKey};
-use crate::flow::lines::Framing;
+use crate::flow::event::{Head, SourceKey};
+use follow::Follow;
+use limits::Limits;
 use tailer::Tailer;
-use watch::Watch;
 
 /// Least time between two scans: a storm of renames is looked at a few times and not a thousand.
 const SCAN_GAP: Duration = Duration::from_millis(100);
-
-/// How long a quiet tail waits after a ring before it looks, so that a writer of single lines makes batches of them.
-const RING_GAP: Duration = Duration::from_millis(10);
-
-/// One `type: file` input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Its index in the pipeline's `inputs:`.
-    pub input: InputId,
-    /// Globs, relative to the working directory.
-    pub paths: Vec<String>,
-    /// How records are told apart.
-    pub framing: Framing,
-    /// Where a file that is there at the first start is read from.
-    pub start_at: StartAt,
-    /// Longest record; beyond, it is a dead letter. Default 16 MiB.
-    pub record_bytes_max: usize,
-}
-
-/// Where reading of an unknown file starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartAt {
-    /// At its first byte.
-    Beginning,
-    /// At its end, if it was there when the agent first started; files that appear later are read whole.
-    End,
-}
 
 /// How long to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Until stopped.
-    Follow {
-        /// Time between two scans; notifications make it faster where they work. Default 1 s.
-        poll: Duration,
-    },
+    Follow,
     /// Until the files that exist have been read to their end, a last line without line feed included.
     Once,
 }
@@ -116,11 +95,11 @@ pub fn run(
     stop: &Stop,
     status: &Status,
 ) -> Result<(), Error> {
-    let mut tailer = Tailer::new(settings, heads, mode == Mode::Once)?;
+    let mut tailer = Tailer::new(settings, heads, mode == Mode::Once, Limits::of_process())?;
     match mode {
         Mode::Once => once(&mut tailer, out, stop, status),
-        Mode::Follow { poll } => {
-            follow(&mut tailer, poll, out, stop, status);
+        Mode::Follow => {
+            Follow::new(&mut tailer, out, stop, status).run();
             Ok(())
         }
     }
@@ -133,14 +112,22 @@ fn once(
     status: &Status,
 ) -> Result<(), Error> {
     let mut intakes = Vec::new();
-    tailer.scan(&mut intakes);
-    let mut is_more = true;
-    while is_more && !stop.is_stopped() {
-        if !send(&mut intakes, out) {
-            return Ok(());
+    loop {
+        for index in 0..tailer.settings().count() {
+            tailer.scan(index, now(), &mut intakes);
         }
-        status.set(tailer.snapshot());
-        is_more = tailer.read_some(&mut intakes);
+        let mut is_more = true;
+        while is_more && !stop.is_stopped() {
+            if !send(&mut intakes, out) {
+                return Ok(());
+            }
+            status.set(tailer.snapshot());
+            is_more = tailer.read_some(now(), &mut intakes);
+        }
+        if stop.is_stopped() || !tailer.is_waiting() {
+            break;
+        }
+        stop.pause(SCAN_GAP);
     }
     // After a stop this holds at most one turn, and none of it is in a head yet: it would be read again.
     send(&mut intakes, out);
@@ -152,44 +139,6 @@ fn once(
             count: 1 + unread.count(),
         }),
         None => Ok(()),
-    }
-}
-
-fn follow(tailer: &mut Tailer, poll: Duration, out: &Sender<Intake>, stop: &Stop, status: &Status) {
-    let mut watch = Watch::new(stop);
-    let mut intakes = Vec::new();
-    let mut next_scan = Instant::now();
-    let mut last_scan = None::<Instant>;
-    loop {
-        let rung = stop.wait_until(next_scan);
-        if rung.stopped {
-            return;
-        }
-        for path in &rung.changed {
-            tailer.mark(path);
-        }
-        let now = Instant::now();
-        if rung.names {
-            next_scan = next_scan.min(last_scan.map_or(now, |last| last + SCAN_GAP));
-        }
-        if now >= next_scan {
-            tailer.scan(&mut intakes);
-            let folders: BTreeSet<_> = tailer.folders().collect();
-            watch.watch(&folders);
-            status.set(tailer.snapshot());
-            last_scan = Some(now);
-            next_scan = now + poll.max(SCAN_GAP);
-        }
-        // A long backlog is interrupted for the scan, which notices rotations meanwhile.
-        loop {
-            if !send(&mut intakes, out) || stop.is_stopped() {
-                return;
-            }
-            if Instant::now() >= next_scan || !tailer.read_some(&mut intakes) {
-                break;
-            }
-        }
-        stop.pause(RING_GAP.min(next_scan.saturating_duration_since(Instant::now())));
     }
 }
 

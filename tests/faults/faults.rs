@@ -11,3 +11,5 @@ mod disk_full;
 mod small_disk;
 mod torn;
 mod written;
+mod odd_lines;
+mod rotations;

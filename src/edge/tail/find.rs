@@ -7,9 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
-use tracing::info;
 
+use super::filesystem::Filesystems;
 use super::identity::FileId;
+use super::packed::Packing;
 use super::trouble::Troubles;
 use super::{Error, Settings};
 
@@ -20,15 +21,14 @@ const MATCH: MatchOptions = MatchOptions {
     require_literal_leading_dot: true,
 };
 
-/// Skipped files that are remembered as already reported; beyond, the oldest memory goes and a line is logged twice.
-const REPORTED_MAX: usize = 1_024;
+/// Files that are looked at, at most, to find those that left the globs by a rename.
+const LOOKED_AT_MAX: usize = 20_000;
 
 /// The globs of one input.
 #[derive(Debug)]
 pub(super) struct Finder {
     /// Absolute.
     patterns: Vec<String>,
-    reported: BTreeSet<PathBuf>,
 }
 
 /// What one look at the file system gave.
@@ -58,17 +58,15 @@ impl Finder {
             Pattern::new(&absolute).map_err(|error| refuse(error.to_string()))?;
             patterns.push(absolute);
         }
-        Ok(Self {
-            patterns,
-            reported: BTreeSet::new(),
-        })
+        Ok(Self { patterns })
     }
 
     /// Looks. `current` is the name a file is known by: where it has several, that one stays.
     pub(super) fn find(
-        &mut self,
+        &self,
         settings: &Settings,
         current: impl Fn(&FileId) -> Option<PathBuf>,
+        filesystems: &mut Filesystems,
         troubles: &mut Troubles,
     ) -> Found {
         let mut found = Found::default();
@@ -88,11 +86,8 @@ impl Finder {
                 };
                 match std::fs::metadata(&path) {
                     Ok(metadata) if metadata.is_file() => {
-                        if is_compressed(&path) {
-                            report_compressed(&mut self.reported, path);
-                            continue;
-                        }
-                        let id = FileId::of(settings.input, &metadata);
+                        let filesystem = filesystems.of(&path, metadata.dev());
+                        let id = FileId::of(settings.input, &path, &metadata, filesystem);
                         found.paths.insert(path.clone(), id);
                         if !found.files.contains_key(&id) || current(&id).as_ref() == Some(&path) {
                             found.files.insert(id, (path, metadata));
@@ -128,33 +123,62 @@ impl Finder {
     }
 }
 
-/// A file that left the globs by a rename, if it stayed in its folder.
-pub(super) fn find_nearby(former_path: &Path, dev: u64, inode: u64) -> Option<PathBuf> {
-    let folder = former_path.parent()?;
-    std::fs::read_dir(folder)
-        .ok()?
+/// Files that left the globs by a rename: those among `wanted` (device, inode) that these folders hold now.
+pub(super) fn find_by_inode(
+    folders: &BTreeSet<PathBuf>,
+    wanted: &BTreeSet<(u64, u64)>,
+) -> BTreeMap<(u64, u64), PathBuf> {
+    let mut found = BTreeMap::new();
+    let entries = folders.iter().filter_map(|folder| folder.read_dir().ok());
+    for entry in entries.flatten().flatten().take(LOOKED_AT_MAX) {
+        if found.len() == wanted.len() {
+            break;
+        }
+        let path = entry.path();
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let inode = (metadata.dev(), metadata.ino());
+        if metadata.is_file() && wanted.contains(&inode) {
+            found.insert(inode, path);
+        }
+    }
+    found
+}
+
+/// A file's folder and the folders in it: where logrotate puts what it rotates away (`olddir`).
+pub(super) fn folders_near(path: &Path) -> Vec<PathBuf> {
+    let Some(folder) = path.parent() else {
+        return Vec::new();
+    };
+    let inner = folder.read_dir().into_iter().flatten().flatten();
+    let inner = inner.take(LOOKED_AT_MAX).map(|entry| entry.path());
+    let mut folders: Vec<_> = inner.filter(|path| path.is_dir()).collect();
+    folders.push(folder.to_owned());
+    folders
+}
+
+/// Compressed files near a file that may be its rotations: their names start as its own does, up to the first full stop.
+pub(super) fn packed_near(path: &Path) -> Vec<PathBuf> {
+    let stem = |path: &Path| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        name.split('.').next().map(str::to_owned)
+    };
+    let Some(own) = stem(path) else {
+        return Vec::new();
+    };
+    let entries = folders_near(path)
+        .into_iter()
+        .filter_map(|folder| folder.read_dir().ok());
+    let mut found: Vec<_> = entries
         .flatten()
+        .flatten()
+        .take(LOOKED_AT_MAX)
         .map(|entry| entry.path())
-        .find(|path| {
-            !is_compressed(path)
-                && std::fs::symlink_metadata(path).is_ok_and(|metadata| {
-                    metadata.is_file() && metadata.dev() == dev && metadata.ino() == inode
-                })
+        .filter(|path| {
+            Packing::of(path).is_some() && stem(path).is_some_and(|stem| stem.starts_with(&own))
         })
-}
-
-fn is_compressed(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
-}
-
-fn report_compressed(reported: &mut BTreeSet<PathBuf>, path: PathBuf) {
-    if reported.contains(&path) {
-        return;
-    }
-    info!(path = %path.display(), "compressed file is skipped: leave *.gz out of the paths, or unpack it to have it read");
-    if reported.len() >= REPORTED_MAX {
-        reported.pop_first();
-    }
-    reported.insert(path);
+        .collect();
+    found.sort();
+    found
 }

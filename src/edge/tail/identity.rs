@@ -4,6 +4,9 @@
 //! deletion and keeps its number through a truncation. A [`Fingerprint`] of the first bytes tells generations of
 //! one inode apart, but files with a common header share it. A [`Marker`] of the bytes just before the read offset
 //! proves that what is about to be read continues what has been read. All three travel in a head's evidence.
+//!
+//! Where a file system makes inodes up, the name stands in for the inode; a copy or a compressed rotation has another
+//! inode altogether. Both are known by their content.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -12,29 +15,63 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::filesystem::Filesystem;
 use crate::flow::event::InputId;
 
 /// Bytes of a file that its fingerprint covers, once it has as many. Long enough to reach past a CSV header or a
 /// banner into the first record's time and id; Filebeat and OpenTelemetry's file log chose the same.
-const FINGERPRINT_BYTES: usize = 1024;
+pub(super) const FINGERPRINT_BYTES: usize = 1024;
 
 /// Bytes before the read offset that its marker covers.
-const MARKER_BYTES: usize = 64;
+pub(super) const MARKER_BYTES: usize = 64;
 
 /// One inode as seen by one input; two inputs may read the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId {
     pub(super) input: InputId,
     pub(super) dev: u64,
+    /// Where inodes cannot be relied on, a hash of the path.
     pub(super) inode: u64,
 }
 
 impl FileId {
-    pub(super) fn of(input: InputId, metadata: &Metadata) -> Self {
+    pub(super) fn of(
+        input: InputId,
+        path: &Path,
+        metadata: &Metadata,
+        filesystem: Filesystem,
+    ) -> Self {
+        let inode = if filesystem.has_inodes {
+            metadata.ino()
+        } else {
+            let hash = blake3::hash(path.as_os_str().as_encoded_bytes());
+            let (first, _) = hash
+                .as_bytes()
+                .split_first_chunk()
+                .unwrap_or((&[0; 8], &[]));
+            u64::from_le_bytes(*first)
+        };
         Self {
             input,
             dev: metadata.dev(),
-            inode: metadata.ino(),
+            inode,
+        }
+    }
+}
+
+/// What a look at a file's metadata tells about changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) size: u64,
+    /// Seconds, nanoseconds.
+    pub(super) modified: (i64, i64),
+}
+
+impl Seen {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
 }
@@ -52,17 +89,30 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     /// Grows to cover what the file holds before `offset`, up to its full length.
     pub(super) fn cover(&mut self, file: &File, offset: u64) -> io::Result<()> {
-        let length = usize::try_from(offset)
-            .map_or(FINGERPRINT_BYTES, |offset| offset.min(FINGERPRINT_BYTES));
+        let length = covered(offset);
         if length > self.length {
             *self = Self::of(&read_whole(file, 0, length)?);
         }
         Ok(())
     }
 
+    /// The same, where the first bytes are at hand.
+    pub(super) fn cover_beginning(&mut self, beginning: &[u8], offset: u64) {
+        let beginning = beginning.get(..covered(offset)).unwrap_or(beginning);
+        if beginning.len() > self.length {
+            *self = Self::of(beginning);
+        }
+    }
+
     /// True if the file still starts with the bytes that this fingerprint covers.
     pub(super) fn fits(&self, file: &File) -> io::Result<bool> {
         Ok(self.length == 0 || Self::of(&read_whole(file, 0, self.length)?) == *self)
+    }
+
+    /// True if these are the first bytes of such a file.
+    pub(super) fn fits_beginning(&self, beginning: &[u8]) -> bool {
+        let covered = beginning.get(..self.length);
+        covered.is_some_and(|covered| covered.is_empty() || Self::of(covered) == *self)
     }
 
     /// An empty fingerprint fits every file, so it proves nothing.
@@ -82,6 +132,10 @@ impl Fingerprint {
             length: beginning.len(),
         }
     }
+}
+
+fn covered(offset: u64) -> usize {
+    usize::try_from(offset).map_or(FINGERPRINT_BYTES, |offset| offset.min(FINGERPRINT_BYTES))
 }
 
 /// CRC-32 of the bytes just before a read offset.
@@ -116,6 +170,14 @@ impl Marker {
         let found = read_whole(file, start, self.length)?;
         Ok(found.len() == self.length && Self::of(&found) == self)
     }
+
+    /// True if `bytes`, which end at the offset, end with these.
+    pub(super) fn fits_end(self, bytes: &[u8]) -> bool {
+        let start = bytes.len().checked_sub(self.length);
+        start
+            .and_then(|start| bytes.get(start..))
+            .is_some_and(|last| Self::of(last) == self || last.is_empty())
+    }
 }
 
 /// What a head needs to know its file again; JSON in [`Head::evidence`](crate::flow::event::Head::evidence).
@@ -129,6 +191,9 @@ pub(super) struct Evidence {
     pub(super) fingerprint: Fingerprint,
     #[serde(flatten)]
     pub(super) marker: Marker,
+    /// A compressed file that has been read to its end, and how it looked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unpacked: Option<Seen>,
 }
 
 impl Evidence {
@@ -169,7 +234,7 @@ pub(super) fn read_at(file: &File, buffer: &mut Vec<u8>, offset: u64) -> io::Res
 }
 
 /// `length` bytes at `offset`, or as many as there are.
-fn read_whole(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+pub(super) fn read_whole(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
         let next = offset + bytes.len() as u64;

@@ -1,9 +1,13 @@
 //! How far each file has been read: a snapshot that others may look at while the tail goes on.
+//!
+//! Times in it are moments, not lengths: a tail that waits for a full channel renews no snapshot, and its lag grows all
+//! the same for whoever asks with the time of asking.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::flow::event::{InputId, SourceKey};
+use crate::flow::event::{InputId, SourceKey, Timestamp};
 
 /// The last snapshot of a tail, renewed at each of its scans. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -12,10 +16,27 @@ pub struct Status(Arc<Mutex<Arc<Snapshot>>>);
 /// All of a tail's files at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// One entry a file input, in the pipeline's order.
+    pub inputs: Vec<InputStatus>,
     /// One entry a file.
     pub sources: Vec<SourceStatus>,
     /// Bytes known to be lost since the start: truncated away before they were read.
     pub lost_bytes_total: u64,
+}
+
+/// All files of one input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputStatus {
+    /// Its index in the pipeline's `inputs:`.
+    pub input: InputId,
+    /// Files it knows now.
+    pub files: usize,
+    /// Bytes handed over since the start of the agent, of compressed files as they are unpacked.
+    pub read_bytes_total: u64,
+    /// Bytes that wait in all its files, as [`SourceStatus::lag_bytes`].
+    pub lag_bytes: u64,
+    /// The earliest among its files', as [`SourceStatus::waiting_since`].
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// One tailed file.
@@ -33,6 +54,24 @@ pub struct SourceStatus {
     pub size: u64,
     /// Bytes that wait to be handed over; an unfinished last line counts.
     pub lag_bytes: u64,
+    /// A moment before which its oldest unread byte was not there, as close as looks at the file tell; for what was there
+    /// when the file was met, its modification time then. `None`: everything has been read. An unfinished last line
+    /// that has been read waits for its writer and not for us, so it does not count.
+    pub waiting_since: Option<Timestamp>,
+}
+
+impl InputStatus {
+    /// How long the oldest unread byte may have been waiting; zero if nothing waits.
+    pub fn lag(&self, now: Timestamp) -> Duration {
+        lag(self.waiting_since, now)
+    }
+}
+
+impl SourceStatus {
+    /// How long the oldest unread byte may have been waiting; zero if nothing waits.
+    pub fn lag(&self, now: Timestamp) -> Duration {
+        lag(self.waiting_since, now)
+    }
 }
 
 impl Status {
@@ -44,4 +83,10 @@ impl Status {
     pub(super) fn set(&self, snapshot: Snapshot) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
+}
+
+fn lag(since: Option<Timestamp>, now: Timestamp) -> Duration {
+    let milliseconds = since.map_or(0, |since| now.since(since));
+    // A clock that was set back must not make a lag of centuries.
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }

@@ -1,5 +1,5 @@
 //! The machine of the tail: which files are there, which is which, whose turn it is. No thread, no waiting, no clock:
-//! [`Tailer::scan`] looks, [`Tailer::read_some`] gives one file its turn; time is counted in scans.
+//! [`Tailer::scan`] looks, [`Tailer::read_some`] gives one file its turn; patience is counted in scans.
 //!
 //! What becomes of a file, by what a scan finds:
 //!
@@ -8,35 +8,36 @@
 //! | known inode, same name | a turn, if size or time changed |
 //! | known inode, other name | renamed: goes on; if its old name has a new file and it is quiet, its last record ends |
 //! | known inode nowhere, still linked | rotated out of sight: read until quiet, closed, its head kept for an hour |
-//! | known inode nowhere, not linked | deleted: read to its end, then gone |
+//! | known inode nowhere, not linked | deleted: read to its end, its head kept for a minute |
 //! | unknown inode, a head's evidence fits | goes on from the head |
+//! | unknown inode, repeats a file that is there | waits (`undecided`) until that is gone, then goes on from its head |
+//! | unknown inode, compressed | is compared with all heads first (`undecided`) |
 //! | unknown inode, nothing fits | a new source |
 //!
 //! That a file was cut or replaced under its inode is noticed in its turn, by [`Source`].
 
 mod arrivals;
+mod known;
+mod undecided;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::find::{Finder, Found, find_nearby};
+use super::filesystem::Filesystems;
+use super::find::Finder;
 use super::heads::Heads;
-use super::identity::FileId;
-use super::source::{Seen, Source};
+use super::identity::{FileId, Seen};
+use super::limits::Limits;
+use super::source::Source;
 use super::trouble::Troubles;
-use super::{Error, Settings, Snapshot, SourceStatus};
+use super::{Error, InputStatus, Settings, Snapshot, WatchMode};
 use crate::flow::engine::Intake;
-use crate::flow::event::{Head, SourceKey};
+use crate::flow::event::{Head, InputId, SourceKey, Timestamp};
 use crate::flow::lines::Pool;
-
-/// Descriptors held open. Far below the usual limit of 1,024; a file that is open cannot get lost by a rename, so as
-/// many as is decent. Beyond, the file that has been quiet longest is closed and opened again at its next news.
-pub(super) const OPEN_MAX: usize = 256;
+use undecided::Undecided;
 
 /// Scans in a row without news after which nothing more is expected of a file that was renamed away: 10 s by
 /// default, ample for a writer to be told by logrotate to open the new one.
@@ -50,15 +51,21 @@ const QUIET_SCANS_DELETED: u32 = 1;
 pub(super) struct Tailer {
     inputs: Vec<Input>,
     sources: BTreeMap<FileId, Source>,
-    by_path: BTreeMap<PathBuf, Vec<FileId>>,
+    /// Files that may repeat what we know, and are not read yet.
+    undecided: BTreeMap<FileId, Undecided>,
     /// Heads whose files are not to be found now.
     missing: Heads,
     /// Files that wait for a turn, the next first.
     queue: VecDeque<FileId>,
+    /// The compressed file that is being unpacked: one at a time, for a decoder may need 128 MiB.
+    unpacking: Option<FileId>,
+    /// Compressed files that wait for that one.
+    packed_queue: VecDeque<FileId>,
+    filesystems: Filesystems,
     troubles: Troubles,
+    limits: Limits,
     pool: Pool,
     turns: u64,
-    scans: u64,
     once: bool,
     /// Of sources that are gone.
     lost_bytes: u64,
@@ -70,6 +77,10 @@ struct Input {
     finder: Finder,
     /// No start before this one left a head.
     first_start: bool,
+    scans: u64,
+    by_path: BTreeMap<PathBuf, FileId>,
+    /// Handed over of sources that are gone.
+    read_bytes: u64,
 }
 
 impl Tailer {
@@ -77,6 +88,7 @@ impl Tailer {
         settings: Vec<Settings>,
         heads: &BTreeMap<SourceKey, Head>,
         once: bool,
+        limits: Limits,
     ) -> Result<Self, Error> {
         let mut inputs = Vec::new();
         for settings in settings {
@@ -85,6 +97,9 @@ impl Tailer {
                 finder: Finder::new(&settings)?,
                 settings,
                 first_start,
+                scans: 0,
+                by_path: BTreeMap::new(),
+                read_bytes: 0,
             });
         }
         let ids: Vec<_> = inputs.iter().map(|input| input.settings.input).collect();
@@ -92,61 +107,83 @@ impl Tailer {
         Ok(Self {
             inputs,
             sources: BTreeMap::new(),
-            by_path: BTreeMap::new(),
+            undecided: BTreeMap::new(),
             missing,
             queue: VecDeque::new(),
+            unpacking: None,
+            packed_queue: VecDeque::new(),
+            filesystems: Filesystems::default(),
             troubles: Troubles::default(),
+            limits,
             pool: Pool::default(),
             turns: 0,
-            scans: 0,
             once,
             lost_bytes: 0,
         })
     }
 
-    /// Looks at the file system: finds new files, notices renames and deletions, queues what has news.
-    pub(super) fn scan(&mut self, out: &mut Vec<Intake>) {
-        self.by_path.clear();
-        for index in 0..self.inputs.len() {
-            let Some(input) = self.inputs.get_mut(index) else {
-                continue;
-            };
-            let sources = &self.sources;
-            let current = |id: &FileId| sources.get(id).map(|source| source.path.clone());
-            let found = input
-                .finder
-                .find(&input.settings, current, &mut self.troubles);
-            if self.scans == 0 && found.files.is_empty() {
-                report_no_files(input.finder.patterns(), self.once);
-            }
-            self.look_at_known(index, &found, out);
-            self.take_in_new(index, &found, out);
-            for (path, id) in found.paths {
-                self.by_path.entry(path).or_default().push(id);
-            }
-        }
-        if self.scans == 0 {
-            self.look_nearby(out);
-            self.remember_first_start(out);
-        }
+    /// The inputs, by the index that [`Tailer::scan`] takes.
+    pub(super) fn settings(&self) -> impl Iterator<Item = &Settings> {
+        self.inputs.iter().map(|input| &input.settings)
+    }
+
+    /// Looks at the file system for one input: finds new files, notices renames and deletions, queues what has news.
+    pub(super) fn scan(&mut self, index: usize, now: Timestamp, out: &mut Vec<Intake>) {
+        let Some(input) = self.inputs.get(index) else {
+            return;
+        };
+        let (id, is_first) = (input.settings.input, input.scans == 0);
         let sources = &self.sources;
-        let is_live = |key: &SourceKey| sources.values().any(|source| source.key() == Some(key));
-        self.missing.age(is_live, out);
-        self.scans += 1;
+        let current = |id: &FileId| sources.get(id).map(|source| source.path.clone());
+        let found = input.finder.find(
+            &input.settings,
+            current,
+            &mut self.filesystems,
+            &mut self.troubles,
+        );
+        if is_first && found.files.is_empty() {
+            report_no_files(input.finder.patterns(), self.once);
+        }
+        self.look_at_known(id, &found, out);
+        self.take_in_new(index, now, &found, out);
+        if is_first {
+            self.look_nearby(index);
+            self.remember_first_start(index, out);
+        }
+        self.decide_all(index, &found, out);
+        let live = self.sources.values().filter_map(Source::key).collect();
+        self.lost_bytes += self.missing.age(id, &live, out);
+        self.rest(id, now);
+        if let Some(input) = self.inputs.get_mut(index) {
+            input.by_path = found.paths;
+            input.scans += 1;
+        }
     }
 
     /// A notification says that this file may have grown.
     pub(super) fn mark(&mut self, path: &Path) {
-        for id in self.by_path.get(path).cloned().unwrap_or_default() {
+        let ids: Vec<_> = self
+            .inputs
+            .iter()
+            .filter_map(|input| input.by_path.get(path).copied())
+            .collect();
+        for id in ids {
             self.enqueue(id);
         }
     }
 
     /// Gives the file that has waited longest its turn. False if none waits.
-    pub(super) fn read_some(&mut self, out: &mut Vec<Intake>) -> bool {
+    pub(super) fn read_some(&mut self, now: Timestamp, out: &mut Vec<Intake>) -> bool {
         let Some(id) = self.queue.pop_front() else {
             return false;
         };
+        if self.must_wait_for_another(id) {
+            return true;
+        }
+        if self.undecided.contains_key(&id) {
+            self.compare(id);
+            return true;
+        }
         self.turns += 1;
         if self
             .sources
@@ -156,6 +193,7 @@ impl Tailer {
             self.make_room();
         }
         let Some(source) = self.sources.get_mut(&id) else {
+            self.unpack_next(id);
             return true;
         };
         source.queued = false;
@@ -179,40 +217,86 @@ impl Tailer {
                 }
             }
         }
+        self.after_turn(id, now);
         true
     }
 
-    /// The folders in which news may happen.
-    pub(super) fn folders(&self) -> impl Iterator<Item = PathBuf> {
-        let files = self
-            .sources
+    /// Files that cannot be read or judged yet, and may be at a later scan: a compressed one that is being written.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.undecided
             .values()
-            .filter_map(|source| source.path.parent().map(Path::to_owned));
-        files.chain(self.inputs.iter().flat_map(|input| input.finder.roots()))
+            .any(|undecided| !undecided.is_settled())
+            || self.sources.values().any(Source::is_broken)
+    }
+
+    /// The folders in which news may happen, as far as they are to be watched.
+    pub(super) fn folders(&mut self) -> BTreeSet<PathBuf> {
+        let watches = |input: &Input| input.settings.watch != WatchMode::Poll;
+        let mut watched = BTreeSet::new();
+        for input in self.inputs.iter().filter(|input| watches(input)) {
+            let own = |id: &FileId| id.input == input.settings.input;
+            let files = self.sources.iter().filter(|(id, _)| own(id));
+            let folders = files.filter_map(|(_, source)| source.path.parent().map(Path::to_owned));
+            for folder in folders.chain(input.finder.roots()) {
+                let is_trusted = input.settings.watch == WatchMode::Notify
+                    || !self.filesystems.of_folder(&folder).is_network;
+                if is_trusted {
+                    watched.insert(folder);
+                }
+            }
+        }
+        watched
     }
 
     /// How far everything is.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let sources = self.sources.values();
+        let lost = self.sources.values().map(|source| source.lost_bytes);
+        let sources: Vec<_> = self.sources.values().map(Source::status).collect();
+        let inputs = self.inputs.iter().map(|input| {
+            let id = input.settings.input;
+            let own = || sources.iter().filter(move |source| source.input == id);
+            let live = self.sources.values().filter(|source| source.id.input == id);
+            InputStatus {
+                input: id,
+                files: own().count(),
+                read_bytes_total: input.read_bytes
+                    + live.map(|source| source.read_bytes).sum::<u64>(),
+                lag_bytes: own().map(|source| source.lag_bytes).sum(),
+                waiting_since: own().filter_map(|source| source.waiting_since).min(),
+            }
+        });
         Snapshot {
-            lost_bytes_total: self.lost_bytes
-                + sources.clone().map(|source| source.lost_bytes).sum::<u64>(),
-            sources: sources
-                .map(|source| SourceStatus {
-                    input: source.id.input,
-                    key: source.key().cloned(),
-                    path: source.path.clone(),
-                    offset: source.offset(),
-                    size: source.size,
-                    lag_bytes: source.size.saturating_sub(source.offset()),
-                })
-                .collect(),
+            inputs: inputs.collect(),
+            lost_bytes_total: self.lost_bytes + lost.sum::<u64>(),
+            sources,
         }
     }
 
     /// The paths that could not be read when last tried.
     pub(super) fn unread(&self) -> impl Iterator<Item = &PathBuf> {
         self.troubles.paths()
+    }
+
+    #[cfg(test)]
+    pub(super) fn assume(&mut self, dev: u64, filesystem: super::filesystem::Filesystem) {
+        self.filesystems.assume(dev, filesystem);
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_files(&self) -> usize {
+        let open = self.sources.values().filter(|source| source.file.is_some());
+        open.count()
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.sources.values().map(Source::held_bytes).sum()
+    }
+
+    fn input_mut(&mut self, id: InputId) -> Option<&mut Input> {
+        self.inputs
+            .iter_mut()
+            .find(|input| input.settings.input == id)
     }
 
     fn enqueue(&mut self, id: FileId) {
@@ -224,141 +308,78 @@ impl Tailer {
         }
     }
 
-    /// Known files of an input: changed, renamed, out of sight?
-    fn look_at_known(&mut self, index: usize, found: &Found, out: &mut Vec<Intake>) {
-        let Some(input) = self.inputs.get(index).map(|input| input.settings.input) else {
-            return;
-        };
-        let ids: Vec<_> = self
-            .sources
-            .keys()
-            .filter(|id| id.input == input)
-            .copied()
-            .collect();
-        for id in ids {
-            match found.files.get(&id) {
-                Some((path, metadata)) => self.look_at_named(id, path, metadata, found, out),
-                // It may be in what could not be looked at.
-                None if found.incomplete => {}
-                None => self.look_at_unnamed(id, out),
-            }
+    /// True if this file is compressed and another one is being unpacked: it waits for that.
+    fn must_wait_for_another(&mut self, id: FileId) -> bool {
+        let is_packed = self.undecided.get(&id).is_some_and(Undecided::is_packed)
+            || self
+                .sources
+                .get(&id)
+                .is_some_and(|source| source.packing().is_some());
+        if !is_packed {
+            return false;
+        }
+        if self.unpacking.is_some_and(|other| other != id) {
+            self.packed_queue.push_back(id);
+            return true;
+        }
+        self.unpacking = Some(id);
+        false
+    }
+
+    /// Done with unpacking this one for now.
+    fn unpack_next(&mut self, id: FileId) {
+        if self.unpacking == Some(id) {
+            self.unpacking = None;
+            self.queue.extend(self.packed_queue.pop_front());
         }
     }
 
-    fn look_at_named(
-        &mut self,
-        id: FileId,
-        path: &Path,
-        metadata: &std::fs::Metadata,
-        found: &Found,
-        out: &mut Vec<Intake>,
-    ) {
+    fn after_turn(&mut self, id: FileId, now: Timestamp) {
         let Some(source) = self.sources.get_mut(&id) else {
             return;
         };
-        source.named = true;
-        if source.path != path {
-            source.rename(path.to_owned());
+        source.look(now);
+        for former in source.take_former() {
+            self.missing.keep_gone(former);
         }
-        if source
-            .former_path
-            .as_ref()
-            .is_some_and(|former| found.paths.contains_key(former))
-        {
-            source.superseded = true;
+        if let Some(key) = source.key() {
+            self.missing.forget(key);
         }
-        let seen = Seen::of(metadata);
-        if source.seen == seen {
-            source.quiet_scans = source.quiet_scans.saturating_add(1);
-            let is_done = source.superseded && source.quiet_scans >= QUIET_SCANS_RENAMED;
-            if is_done && !source.queued && source.size > source.offset() {
-                if source.file.is_some() {
-                    source.finish(out);
-                } else {
-                    // Closing it dropped the unfinished record: read that again first.
-                    self.enqueue(id);
-                }
-            }
-        } else {
-            source.quiet_scans = 0;
-            source.seen = seen;
-            source.size = metadata.len();
-            self.enqueue(id);
+        if !source.may_stay_open() && source.named {
+            source.file = None;
+        }
+        let (is_unpacking, held) = (source.is_unpacking(), source.held_bytes());
+        if !is_unpacking {
+            self.unpack_next(id);
+        }
+        if held > 0 {
+            self.bound_held_bytes(id);
         }
     }
 
-    /// No glob leads to it any more. An open descriptor still does.
-    fn look_at_unnamed(&mut self, id: FileId, out: &mut Vec<Intake>) {
-        let Some(source) = self.sources.get_mut(&id) else {
-            return;
-        };
-        if source.named {
-            source.named = false;
-            source.quiet_scans = 0;
-            if source.file.is_none()
-                && let Some(path) = find_nearby(&source.path, id.dev, id.inode)
-            {
-                source.rename(path);
-            }
-            info!(path = %source.path.display(), offset = source.offset(), "file left the paths: reading it to its end");
-            self.enqueue(id);
-            return;
-        }
-        let metadata = source
-            .file
-            .as_ref()
-            .map(File::metadata)
-            .transpose()
-            .unwrap_or_default();
-        let seen = metadata.as_ref().map(Seen::of).unwrap_or_default();
-        let is_deleted = metadata
-            .as_ref()
-            .is_some_and(|metadata| metadata.nlink() == 0);
-        let patience = if is_deleted {
-            QUIET_SCANS_DELETED
-        } else {
-            QUIET_SCANS_RENAMED
-        };
-        if seen != source.seen {
-            source.quiet_scans = 0;
-            source.seen = seen;
-            self.enqueue(id);
-            return;
-        }
-        source.quiet_scans = source.quiet_scans.saturating_add(1);
-        if source.quiet_scans < patience || source.queued {
-            return;
-        }
-        let Some(mut source) = self.sources.remove(&id) else {
-            return;
-        };
-        source.finish(out);
-        debug!(path = %source.path.display(), offset = source.offset(), is_deleted, "done with file");
-        self.lost_bytes += source.lost_bytes;
-        if source.file.is_none() && source.size > source.offset() {
-            let unread_bytes = source.size - source.offset();
-            warn!(path = %source.path.display(), unread_bytes, "file went away while it was closed and had news");
-            self.lost_bytes += unread_bytes;
-        }
-        let Some(key) = source.key().cloned() else {
-            return;
-        };
-        if is_deleted {
-            out.push(Intake::Gone(key));
-        } else {
-            self.missing.keep(key, source.head(), source.evidence());
+    /// Unfinished records of all files have a bound together: beyond, the longest is given back, and read again at its
+    /// file's next news.
+    fn bound_held_bytes(&mut self, current: FileId) {
+        let mut held: usize = self.sources.values().map(Source::held_bytes).sum();
+        while held > self.limits.held_bytes_max {
+            // One that has no name may be about to be finished.
+            let others = self
+                .sources
+                .values_mut()
+                .filter(|source| source.id != current);
+            let longest = others.max_by_key(|source| (source.named, source.held_bytes()));
+            let Some(longest) = longest.filter(|source| source.held_bytes() > 0) else {
+                return;
+            };
+            held -= longest.held_bytes();
+            longest.give_back();
         }
     }
 
     /// Closes the file that has been quiet longest, if too many are open. One without a name cannot be opened again.
     fn make_room(&mut self) {
-        if self
-            .sources
-            .values()
-            .filter(|source| source.file.is_some())
-            .count()
-            < OPEN_MAX
-        {
+        let open = self.sources.values().filter(|source| source.file.is_some());
+        if open.count() < self.limits.open_max {
             return;
         }
         let can_close = self

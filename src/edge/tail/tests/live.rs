@@ -1,6 +1,7 @@
 //! [`run`] on a thread, with the real watcher. Waiting is for a message, with a deadline no machine misses.
 
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
 
@@ -8,14 +9,14 @@ use super::*;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 
-struct Live {
+pub(super) struct Live {
     thread: JoinHandle<Result<(), Error>>,
     intakes: Receiver<Intake>,
     stop: Stop,
     status: Status,
 }
 
-fn start(desk: &Desk, mode: Mode, capacity: usize) -> Live {
+pub(super) fn start(desk: &Desk, mode: Mode, capacity: usize) -> Live {
     let (sender, intakes) = channel(capacity);
     let (stop, status) = (Stop::new(), Status::default());
     let (settings, heads) = (desk.settings.clone(), desk.heads.clone());
@@ -33,7 +34,7 @@ fn start(desk: &Desk, mode: Mode, capacity: usize) -> Live {
 
 impl Live {
     /// Takes in what comes until the desk has so many records.
-    fn take_until(&mut self, desk: &mut Desk, records: usize) {
+    pub(super) fn take_until(&mut self, desk: &mut Desk, records: usize) {
         wait_for(|| {
             match self.intakes.try_recv() {
                 Ok(intake) => desk.take(intake),
@@ -42,6 +43,14 @@ impl Live {
             }
             desk.records.len() >= records
         });
+    }
+
+    /// Takes in what comes until the tail ends by itself.
+    pub(super) fn take_rest(mut self, desk: &mut Desk) {
+        while let Some(intake) = self.intakes.blocking_recv() {
+            desk.take(intake);
+        }
+        self.thread.join().unwrap().unwrap();
     }
 
     fn stop(self) {
@@ -61,14 +70,9 @@ fn wait_for(mut condition: impl FnMut() -> bool) {
 #[test]
 fn notifications_wake_for_lines_new_files_and_rotations() {
     let mut desk = Desk::new(&["a.log*"]);
+    desk.settings[0].poll = DEADLINE * 100;
     desk.write("a.log", "one\n");
-    let mut live = start(
-        &desk,
-        Mode::Follow {
-            poll: DEADLINE * 100,
-        },
-        8,
-    );
+    let mut live = start(&desk, Mode::Follow, 8);
     live.take_until(&mut desk, 1);
     // The folder is watched once the status is there.
     wait_for(|| !live.status.snapshot().sources.is_empty());
@@ -84,13 +88,9 @@ fn notifications_wake_for_lines_new_files_and_rotations() {
 #[test]
 fn polling_alone_brings_everything_too() {
     let mut desk = Desk::new(&["later/*.log"]);
-    let mut live = start(
-        &desk,
-        Mode::Follow {
-            poll: Duration::from_millis(100),
-        },
-        8,
-    );
+    desk.settings[0].watch = WatchMode::Poll;
+    desk.settings[0].poll = Duration::from_millis(100);
+    let mut live = start(&desk, Mode::Follow, 8);
     fs::create_dir(desk.path("later")).unwrap();
     desk.write("later/a.log", "one\n");
     live.take_until(&mut desk, 1);
@@ -135,17 +135,34 @@ fn once_says_what_it_could_not_read() {
 
 #[test]
 fn a_full_channel_makes_the_tail_wait_and_a_dropped_one_ends_it() {
-    let desk = Desk::new(&["*.log"]);
+    let mut desk = Desk::new(&["*.log"]);
+    desk.settings[0].poll = Duration::from_millis(100);
     desk.write("a.log", "x\n".repeat(8 << 20));
-    let live = start(
-        &desk,
-        Mode::Follow {
-            poll: Duration::from_millis(100),
-        },
-        2,
-    );
+    let live = start(&desk, Mode::Follow, 2);
     wait_for(|| live.intakes.len() == 2);
     assert!(!live.thread.is_finished());
     drop(live.intakes);
     live.thread.join().unwrap().unwrap();
+}
+
+/// What is rotated out of the globs and deleted while nobody takes what was read is there when somebody does.
+#[test]
+fn files_are_met_and_the_status_goes_on_while_the_channel_is_full() {
+    let mut desk = Desk::new(&["*.log"]);
+    desk.settings[0].poll = Duration::from_millis(100);
+    desk.write("a.log", format!("{}\n", "x".repeat(1_023)).repeat(4 << 10));
+    let mut live = start(&desk, Mode::Follow, 1);
+    wait_for(|| live.intakes.len() == 1);
+    desk.write("b.log", "late\n");
+    wait_for(|| live.status.snapshot().sources.len() == 2);
+    fs::remove_file(desk.path("b.log")).unwrap();
+    live.take_until(&mut desk, (4 << 10) + 1);
+    assert_eq!(
+        desk.records
+            .iter()
+            .filter(|(name, _)| name == "b.log")
+            .count(),
+        1
+    );
+    live.stop();
 }

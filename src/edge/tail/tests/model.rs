@@ -19,6 +19,8 @@ enum Action {
     /// As copytruncate does, the copy being elsewhere.
     Truncate,
     Delete,
+    /// As logrotate does with the log that was rotated last, within the globs.
+    Compress,
     /// A scan, and everything there is to read.
     Read,
     /// The agent stops; the next `Read` starts it.
@@ -36,6 +38,9 @@ struct Log {
     has_head: bool,
     /// When it left its name, the agent knew it under that name.
     was_known: bool,
+    /// Which rotation made it leave, and whether it was compressed since.
+    number: u32,
+    is_packed: bool,
 }
 
 #[derive(Default)]
@@ -64,6 +69,7 @@ impl Model {
             Action::Rotate => self.leave(Fate::Within, desk),
             Action::RotateAway => self.leave(Fate::Away, desk),
             Action::Delete => self.leave(Fate::Deleted, desk),
+            Action::Compress => self.compress(desk),
             Action::Truncate => self.truncate(desk),
             Action::Read => {
                 desk.poll();
@@ -104,6 +110,7 @@ impl Model {
         };
         log.was_known = log.is_open || log.has_head;
         self.rotated += 1;
+        log.number = self.rotated;
         match fate {
             Fate::Within => desk.rename("app.log", &format!("app.log.{}", self.rotated)),
             Fate::Away => desk.rename("app.log", &format!("old.{}", self.rotated)),
@@ -123,6 +130,18 @@ impl Model {
         log.has_head = false;
         self.possible.append(&mut log.unread);
         self.possible.extend(log.partial.take());
+    }
+
+    fn compress(&mut self, desk: &Desk) {
+        let within = |(log, fate): &&mut (Log, Fate)| *fate == Fate::Within && !log.is_packed;
+        let Some((log, _)) = self.left.iter_mut().rfind(within) else {
+            return;
+        };
+        log.is_packed = true;
+        // It is handed over before as the last record of a rotated file, or after as that of a compressed one.
+        self.possible.extend(log.partial.take());
+        let name = format!("app.log.{}", log.number);
+        desk.compress(&name, packed::gzip, &format!("{name}.gz"));
     }
 
     fn read(&mut self) {
@@ -189,6 +208,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => Just(Action::RotateAway),
         1 => Just(Action::Truncate),
         1 => Just(Action::Delete),
+        2 => Just(Action::Compress),
         6 => Just(Action::Read),
         2 => Just(Action::Down),
     ];
