@@ -3,3 +3,7 @@
 //!
 //! The nouns of `tests/it` serve here too: [`crate::agent`] (the program under test), [`crate::cluster`] (the node that
 //! `tests/run` started). A fault that needs a cluster to misbehave, or a node of its own to stop and start, finds it here.
+
+pub(crate) mod delivery;
+mod healthy;
+pub(crate) mod stub;
