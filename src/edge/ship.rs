@@ -16,6 +16,7 @@
 
 mod deliver;
 mod disk;
+mod gate;
 mod progress;
 mod shipper;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::flow::document::{DeadLetter, Documents};
 use crate::flow::engine::Checkpoint;
 use deliver::{deliver, random};
 use disk::Disk;
+use gate::Gate;
 pub use progress::{Progress, Totals};
 use shipper::Shipper;
 pub use transport::{Reply, Transport, Unanswered};
@@ -42,11 +44,11 @@ pub use transport::{Reply, Transport, Unanswered};
 /// Sizes and times of shipping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// A request is sent when it holds this much.
+    /// A request holds this much at most.
     pub bulk_bytes: usize,
     /// … or this long after its first document.
     pub flush_after: Duration,
-    /// Requests in flight at once.
+    /// Requests in flight at once, at most.
     pub requests_max: usize,
 }
 
@@ -55,7 +57,7 @@ impl Default for Settings {
         Self {
             bulk_bytes: 4 << 20,
             flush_after: Duration::from_secs(1),
-            requests_max: 2,
+            requests_max: 4,
         }
     }
 }
@@ -176,15 +178,17 @@ pub async fn resend<T: Transport>(
     progress: &Progress,
 ) -> Vec<DeadLetter> {
     let mut lane = Lane::new(settings.bulk_bytes);
+    let gate = Gate::new(&settings);
     let mut refused = Vec::new();
     let mut next = 0;
     progress.took(documents.items.len());
     loop {
+        lane.resize(gate.bytes());
         next = lane.push(documents, next);
         let Some(request) = lane.take() else {
             return refused;
         };
-        let delivered = deliver(request, transport, progress).await;
+        let delivered = deliver(request, transport, &gate, progress).await;
         progress.dead_documents(delivered.refused.len());
         refused.extend(delivered.refused);
         lane.settled(delivered.first);

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::deliver::{Delivered, deliver};
 use super::disk::{self, Desk, Disk, Order};
+use super::gate::Gate;
 use super::{Cargo, Error, Progress, Settings, Transport};
 use crate::flow::bulk::Lane;
 use crate::flow::document::Documents;
@@ -23,6 +24,7 @@ pub(super) struct Shipper<T, F> {
     desk: Desk,
     progress: Arc<Progress>,
     on_checkpoint: F,
+    gate: Arc<Gate>,
     lane: Lane,
     /// When the request being built is sent, full or not.
     flush_at: Option<Instant>,
@@ -56,6 +58,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             desk: disk::start(disk, progress.clone())?,
             progress,
             on_checkpoint,
+            gate: Arc::new(Gate::new(&settings)),
             lane: Lane::new(settings.bulk_bytes),
             flush_at: None,
             backlog: None,
@@ -109,6 +112,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             return;
         };
         loop {
+            self.lane.resize(self.gate.bytes());
             if let Some((documents, next)) = &mut self.backlog {
                 *next = self.lane.push(documents, *next);
                 if *next == documents.items.len() {
@@ -125,14 +129,15 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 self.flush_at.get_or_insert(flush_at);
                 return;
             }
-            if self.flights.len() >= self.settings.requests_max.max(1) {
+            if self.flights.len() >= self.gate.requests() {
                 return;
             }
             self.flush_at = None;
             if let Some(request) = self.lane.take() {
-                let (transport, progress) = (transport.clone(), self.progress.clone());
+                let transport = transport.clone();
+                let (gate, progress) = (self.gate.clone(), self.progress.clone());
                 self.flights
-                    .spawn(async move { deliver(request, &*transport, &progress).await });
+                    .spawn(async move { deliver(request, &*transport, &gate, &progress).await });
             }
         }
     }
@@ -171,18 +176,6 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             );
             self.order(Order::Letters(delivered.refused)).await?;
             self.progress.dead_documents(count);
-        }
-        if let Some(bytes) = delivered.too_large {
-            let before = self.lane.bulk_bytes();
-            self.lane.shrink(bytes);
-            let bulk_bytes = self.lane.bulk_bytes();
-            if bulk_bytes < before {
-                warn!(
-                    bytes,
-                    bulk_bytes,
-                    "request was larger than the cluster takes, sending smaller ones from now on"
-                );
-            }
         }
         self.lane.settled(delivered.first);
         Ok(())

@@ -148,6 +148,24 @@ async fn a_forbidden_write_is_said_and_goes_on_once_mended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_it_is_forbidden_one_request_asks_and_the_others_wait() {
+    let cluster = Cluster::default();
+    cluster.be(std::iter::repeat_n(Mood::Forbidden, 8));
+    let rig = start(&cluster);
+    rig.send(0..24).await;
+    rig.cluster
+        .until(|_| rig.progress.totals().requests >= 5)
+        .await;
+    let before = rig.cluster.abreast_since_asked();
+    rig.cluster
+        .until(|_| rig.progress.totals().requests >= 8)
+        .await;
+    assert_eq!((before, rig.cluster.abreast_since_asked()), (2, 1));
+    let ended = rig.finish().await;
+    assert_eq!((ended.totals.stored, ended.totals.requests), (24, 12));
+}
+
+#[tokio::test(start_paused = true)]
 async fn corrections_of_one_document_land_in_their_order() {
     let cluster = Cluster::default();
     cluster.be([
