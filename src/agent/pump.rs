@@ -9,10 +9,16 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use super::intake::Weighed;
+use crate::edge::budget::Budget;
 use crate::edge::now::now;
 use crate::edge::ship::Cargo;
 use crate::flow::document::Documents;
 use crate::flow::engine::{Engine, Intake};
+
+/// Bytes of documents between the engine and shipping, and of those that are being packed: several steps of the engine,
+/// each of which makes some two bytes out of one it read.
+const CARGO_BYTES_MAX: usize = 16 << 20;
 
 /// Time between checkpoints: what a kill -9 replays at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
@@ -30,8 +36,10 @@ const SAVED_POLL: Duration = Duration::from_millis(100);
 pub(super) struct Pump {
     engine: Engine,
     once: bool,
-    intake: mpsc::Receiver<Intake>,
+    intake: mpsc::Receiver<Weighed>,
     cargo: mpsc::Sender<Cargo>,
+    /// For documents on their way to shipping.
+    budget: Budget,
     /// Number of the last checkpoint that is durable: set by shipping, so that no channel leads back.
     saved: Arc<AtomicU64>,
     /// Number of the checkpoint that is on its way, if one is.
@@ -42,7 +50,7 @@ pub(super) struct Pump {
 
 /// What to do next.
 enum Next {
-    Take(Intake),
+    Take(Weighed),
     Advance,
     End,
 }
@@ -52,7 +60,7 @@ impl Pump {
     pub(super) fn new(
         engine: Engine,
         once: bool,
-        intake: mpsc::Receiver<Intake>,
+        intake: mpsc::Receiver<Weighed>,
         cargo: mpsc::Sender<Cargo>,
         saved: Arc<AtomicU64>,
     ) -> Self {
@@ -61,6 +69,7 @@ impl Pump {
             once,
             intake,
             cargo,
+            budget: Budget::new(CARGO_BYTES_MAX),
             saved,
             under_way: None,
             made: Instant::now(),
@@ -77,14 +86,14 @@ impl Pump {
             let next = self.next(runtime, checkpoint_at);
             let ends = matches!(next, Next::End);
             match next {
-                Next::Take(Intake::Batch(batch)) => {
+                Next::Take((Intake::Batch(batch), _share)) => {
                     self.engine.push(&batch, now(), &mut out);
                     changed = true;
                 }
-                Next::Take(Intake::Host(snapshot)) => {
+                Next::Take((Intake::Host(snapshot), _share)) => {
                     self.engine.observe(snapshot, now(), &mut out);
                 }
-                Next::Take(Intake::Gone(source)) => {
+                Next::Take((Intake::Gone(source), _share)) => {
                     self.engine.forget(&source);
                     changed = true;
                 }
@@ -109,7 +118,7 @@ impl Pump {
                 return self.engine;
             }
             changed |= !out.is_empty();
-            if !out.is_empty() && self.cargo.blocking_send(Cargo::Documents(out)).is_err() {
+            if !out.is_empty() && !self.ship(runtime, out) {
                 warn!("shipping has ended: what was not shipped is read again at the next start");
                 return self.engine;
             }
@@ -129,6 +138,14 @@ impl Pump {
                 return self.engine;
             }
         }
+    }
+
+    /// Waits for a share of the budget, and for room in the channel. False if shipping is gone.
+    fn ship(&self, runtime: &Handle, documents: Documents) -> bool {
+        // What shipping held when it ended is given back: this does not wait for ever.
+        let share = runtime.block_on(self.budget.take(documents.bytes.len()));
+        let cargo = Cargo::Documents(documents, share);
+        self.cargo.blocking_send(cargo).is_ok()
     }
 
     /// Waits for the sources, but no longer than until the engine or the checkpoint has work.

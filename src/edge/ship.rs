@@ -11,8 +11,8 @@
 //!
 //! Invariants: a checkpoint is saved only when every document before its barrier is stored, superseded or durably
 //! dead-lettered, and, where there is a file output, fsynced there; documents behind a barrier go on meanwhile. No two
-//! requests in flight hold one document id. At most `requests_max` requests, one more being built, and one step of
-//! the engine are held in memory; beyond, cargo waits in its channel.
+//! requests in flight hold one document id. At most `requests_max` requests of `bulk_bytes`, one more being built, and what
+//! the budget of cargo allows are held in memory; beyond, cargo waits in its channel.
 
 mod deliver;
 mod disk;
@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::edge::budget::Share;
 use crate::edge::{checkpoint, dead_letters, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
@@ -65,10 +66,19 @@ impl Default for Settings {
 /// What travels from the engine to here: the checkpoint rides behind its documents.
 #[derive(Debug)]
 pub enum Cargo {
-    /// One step's documents and dead letters.
-    Documents(Documents),
+    /// One step's documents and dead letters, and their share of the budget until they are packed, and written where there is
+    /// a file output.
+    Documents(Documents, Share),
     /// Everything before is part of this checkpoint.
     Barrier(Checkpoint),
+}
+
+/// A step under way.
+#[derive(Debug)]
+struct Step {
+    documents: Documents,
+    /// Given back when nobody needs the step any more.
+    _share: Share,
 }
 
 /// Where cargo goes, opened.

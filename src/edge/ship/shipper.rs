@@ -11,7 +11,8 @@ use tracing::warn;
 use super::deliver::{Delivered, deliver};
 use super::disk::{self, Desk, Disk, Order};
 use super::gate::Gate;
-use super::{Cargo, Error, Progress, Settings, Transport};
+use super::{Cargo, Error, Progress, Settings, Step, Transport};
+use crate::edge::budget::Share;
 use crate::flow::bulk::Lane;
 use crate::flow::document::Documents;
 use crate::flow::engine::Checkpoint;
@@ -29,7 +30,7 @@ pub(super) struct Shipper<T, F> {
     /// When the request being built is sent, full or not.
     flush_at: Option<Instant>,
     /// The step being packed, and the first item not yet packed.
-    backlog: Option<(Arc<Documents>, usize)>,
+    backlog: Option<(Arc<Step>, usize)>,
     flights: JoinSet<Delivered>,
     /// Checkpoints that wait for the documents before them: number of the first document behind, and the checkpoint.
     barriers: VecDeque<(u64, Checkpoint)>,
@@ -86,7 +87,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                     self.land(delivered).await?;
                 }
                 next = cargo.recv(), if may_take => match next {
-                    Some(Cargo::Documents(documents)) => self.take_in(documents).await?,
+                    Some(Cargo::Documents(documents, share)) => self.take_in(documents, share).await?,
                     Some(Cargo::Barrier(checkpoint)) => self.add_barrier(checkpoint),
                     None => self.open = false,
                 },
@@ -113,9 +114,9 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         };
         loop {
             self.lane.resize(self.gate.bytes());
-            if let Some((documents, next)) = &mut self.backlog {
-                *next = self.lane.push(documents, *next);
-                if *next == documents.items.len() {
+            if let Some((step, next)) = &mut self.backlog {
+                *next = self.lane.push(&step.documents, *next);
+                if *next == step.documents.items.len() {
                     self.backlog = None;
                 }
             }
@@ -142,7 +143,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         }
     }
 
-    async fn take_in(&mut self, mut documents: Documents) -> Result<(), Error> {
+    async fn take_in(&mut self, mut documents: Documents, share: Share) -> Result<(), Error> {
         let letters = std::mem::take(&mut documents.dead_letters);
         self.progress.took(documents.items.len());
         self.progress.dead_records(letters.len());
@@ -152,15 +153,18 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         if documents.items.is_empty() {
             return Ok(());
         }
-        let documents = Arc::new(documents);
+        let step = Arc::new(Step {
+            documents,
+            _share: share,
+        });
         if self.has_files {
-            self.order(Order::Documents(documents.clone())).await?;
+            self.order(Order::Documents(step.clone())).await?;
         }
         if self.transport.is_some() {
-            self.backlog = Some((documents, 0));
+            self.backlog = Some((step, 0));
         } else {
             // The disk's queue is in order: what is in it is settled before any checkpoint behind it.
-            self.progress.settled(documents.items.len(), 0);
+            self.progress.settled(step.documents.items.len(), 0);
         }
         Ok(())
     }

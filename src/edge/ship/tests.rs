@@ -108,7 +108,10 @@ async fn refused_documents_and_bad_records_are_in_the_log_before_the_checkpoint(
         text: "{".to_owned(),
         action: None,
     });
-    rig.cargo.send(Cargo::Documents(step)).await.unwrap();
+    rig.cargo
+        .send(Cargo::Documents(step, Share::default()))
+        .await
+        .unwrap();
     rig.barrier(1).await;
     assert_eq!(rig.heard.recv().await, Some(checkpoint(1)));
     let ended = rig.finish().await;
@@ -230,7 +233,10 @@ async fn files_alone_need_no_cluster() {
         |_: &Checkpoint| {},
         pending(),
     ));
-    cargo.send(Cargo::Documents(documents(0..9))).await.unwrap();
+    cargo
+        .send(Cargo::Documents(documents(0..9), Share::default()))
+        .await
+        .unwrap();
     cargo.send(Cargo::Barrier(checkpoint(1))).await.unwrap();
     drop(cargo);
     assert_eq!(ship.await.unwrap().unwrap(), Ending::Settled);
