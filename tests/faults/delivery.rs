@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::stub::Stub;
-use crate::agent::{Ended, Home, Modelbeat};
+use crate::agent::{Agent, Ended, Home, Modelbeat};
 
 const PIPELINE: &str = r#"
 pipeline: delivery
@@ -24,6 +25,7 @@ output:
   elasticsearch:
     hosts: [HOSTS]
     index_prefix: d
+    timeout: TIMEOUT
     bulk: {bytes: 64KiB, requests: 4, flush: 10ms}
 "#;
 
@@ -36,6 +38,7 @@ pub(crate) struct Delivery {
     pub(crate) cluster: Stub,
     hosts: Vec<String>,
     timeout: &'static str,
+    ca: Option<PathBuf>,
 }
 
 impl Delivery {
@@ -49,6 +52,7 @@ impl Delivery {
             cluster: cluster.clone(),
             hosts: vec![cluster.url()],
             timeout: "60s",
+            ca: None,
         }
     }
 
@@ -62,6 +66,21 @@ impl Delivery {
     pub(crate) fn impatient(mut self) -> Self {
         self.timeout = "3s";
         self
+    }
+
+    /// Trusts this authority.
+    pub(crate) fn ca(mut self, pem: &str) -> Self {
+        self.ca = Some(self.home.write("ca.pem", pem));
+        self
+    }
+
+    /// One more event and its label, whose document is larger than this.
+    pub(crate) fn add_large(&self, id: &str, bytes: usize) {
+        let padding = "x".repeat(bytes);
+        let prediction = json!({ "event": "prediction", "id": id, "ts": "2026-01-02T03:04:05Z", "predicted": 1, "padding": padding });
+        let label = json!({ "event": "label", "id": id, "actual": 1 });
+        self.home
+            .append("events.jsonl", &format!("{prediction}\n{label}\n"));
     }
 
     /// `modelbeat run`, on the whole log.
@@ -83,16 +102,12 @@ impl Delivery {
         closing.expect_conservation();
         let stored = self.stored();
         let dead = self.dead();
-        let everyone: BTreeSet<String> = (0..PREDICTIONS).map(name).collect();
+        let everyone = self.everyone();
         let both: Vec<_> = stored.intersection(&dead).collect();
         assert!(both.is_empty(), "stored and dead: {both:?}");
         assert_eq!(&stored | &dead, everyone, "{}", closing.text);
-        assert_eq!(
-            closing.count("events"),
-            2 * PREDICTIONS as u64,
-            "{}",
-            closing.text
-        );
+        let events = 2 * everyone.len() as u64;
+        assert_eq!(closing.count("events"), events, "{}", closing.text);
         assert_eq!(
             closing.count("dead_letters"),
             0,
@@ -100,6 +115,61 @@ impl Delivery {
             closing.text
         );
         closing
+    }
+
+    /// Waits until a running agent has delivered everything, stops it, and asks the question.
+    #[track_caller]
+    pub(crate) fn finish(&self, mut agent: Agent) -> Closing {
+        agent.wait_until_equal("predictions stored", &self.everyone(), || self.stored());
+        self.expect_all(agent.stop().expect_code(0))
+    }
+
+    /// That no document of a prediction was sent again that had been stored: only what failed is.
+    #[track_caller]
+    pub(crate) fn expect_only_failures_again(&self) {
+        let mut stored = BTreeSet::new();
+        for request in self.cluster.seen() {
+            for (document, status) in request.documents.iter().zip(&request.statuses) {
+                if !document.starts_with("d-predictions-") {
+                    continue;
+                }
+                assert!(
+                    !stored.contains(document),
+                    "{document} was stored, and sent again"
+                );
+                if *status < 300 {
+                    stored.insert(document.clone());
+                }
+            }
+        }
+        assert_eq!(stored.len(), self.stored().len());
+    }
+
+    /// That predictions were sent again that had been stored, and are there as they were.
+    #[track_caller]
+    pub(crate) fn expect_sent_twice_and_stored_once(&self) {
+        let seen = self.cluster.seen();
+        let sent: Vec<&String> = seen
+            .iter()
+            .flat_map(|request| &request.documents)
+            .filter(|document| document.starts_with("d-predictions-"))
+            .collect();
+        let stored = self.cluster.stored();
+        let stored = stored
+            .iter()
+            .filter(|(place, _)| place.starts_with("d-predictions-"));
+        assert!(sent.len() > stored.clone().count());
+        let changed: Vec<_> = stored.filter(|(_, stored)| stored.writes != 1).collect();
+        assert!(changed.is_empty(), "written more than once: {changed:?}");
+    }
+
+    /// All predictions in the log.
+    fn everyone(&self) -> BTreeSet<String> {
+        let log = fs::read_to_string(self.home.path("events.jsonl")).expect("the log");
+        let records = log
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a record"));
+        records.map(|record| text(&record["id"])).collect()
     }
 
     /// Predictions that are stored, joined with their label.
@@ -133,11 +203,14 @@ impl Delivery {
             .collect()
     }
 
-    fn pipeline(&self) -> std::path::PathBuf {
+    fn pipeline(&self) -> PathBuf {
         let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
-        let text = PIPELINE
+        let mut text = PIPELINE
             .replace("HOSTS", &hosts.join(", "))
             .replace("TIMEOUT", self.timeout);
+        if let Some(ca) = &self.ca {
+            text.push_str(&format!("    ca: {ca:?}\n"));
+        }
         self.home.write("pipeline.yml", &text)
     }
 }
@@ -161,6 +234,15 @@ impl Closing {
             line,
             text: ended.output,
         }
+    }
+
+    /// How often this was logged.
+    pub(crate) fn times(&self, message: &str) -> usize {
+        let lines = self.text.lines();
+        let said = |line: &&str| {
+            serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == message)
+        };
+        lines.filter(said).count()
     }
 
     #[track_caller]

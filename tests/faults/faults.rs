@@ -4,6 +4,15 @@
 //! The nouns of `tests/it` serve here too: [`crate::agent`] (the program under test), [`crate::cluster`] (the node that
 //! `tests/run` started). A fault that needs a cluster to misbehave, or a node of its own to stop and start, finds it here.
 
+mod broken_off;
+mod busy;
+mod certificate;
 pub(crate) mod delivery;
+mod fail_over;
+mod forbidden;
 mod healthy;
+mod nonsense;
+mod refused;
+mod silent;
 pub(crate) mod stub;
+mod too_large;

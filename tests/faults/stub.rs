@@ -87,7 +87,9 @@ struct State {
     held: usize,
     released: usize,
     stopped: bool,
-    connections: Vec<TcpStream>,
+    /// Open ones, by number.
+    connections: BTreeMap<usize, TcpStream>,
+    accepted: usize,
 }
 
 impl Stub {
@@ -211,7 +213,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.stopped = true;
-        for connection in state.connections.drain(..) {
+        for connection in state.connections.values() {
             connection.shutdown(Shutdown::Both).ok();
         }
         drop(state);
@@ -232,13 +234,18 @@ impl Shared {
             if state.stopped {
                 return;
             }
-            state
-                .connections
-                .push(stream.try_clone().expect("a second handle"));
+            state.accepted += 1;
+            let number = state.accepted;
+            let handle = stream.try_clone().expect("a second handle");
+            state.connections.insert(number, handle);
+            drop(state);
             let shared = Arc::clone(self);
             thread::spawn(move || {
                 if let Some(connection) = Connection::new(stream, shared.tls.clone()) {
                     shared.serve(connection);
+                }
+                if let Some(closed) = shared.state().connections.remove(&number) {
+                    closed.shutdown(Shutdown::Both).ok();
                 }
             });
         }
