@@ -14,14 +14,14 @@
 //! |---|---|---|
 //! | in the sources' hands | a batch each, and two between: 256 KiB, or one record | 1 MiB (a record: 16 MiB at most) |
 //! | intake | `INTAKE_BYTES_MAX` | 16 MiB |
-//! | the engine's step | the documents of one batch | 1 MiB (of a long record: 48 MiB) |
+//! | the engine's step | the documents of one batch, or of all windows that have changed | 1 MiB (of a long record: 48 MiB); 2 KiB a window |
 //! | cargo, and what is being packed | `CARGO_BYTES_MAX` | 16 MiB |
 //! | the request being built | `bulk.bytes` | 4 MiB |
 //! | requests in flight | `bulk.requests` × `bulk.bytes` | 16 MiB |
 //! | … compressed | a fifth of that, as much again at worst | 4 MiB |
 //!
 //! Together 58 MiB, beside the read buffers that are kept for reuse (8 MiB) and the engine's state, which has bounds of its own
-//! (`join.hold_bytes`, `join.max_state`, `quality.max_state`) and is held once more, in a smaller form, by a checkpoint on its way.
+//! (`join.max_hold`, `join.max_state`, `quality.max_state`) and is held once more, in a smaller form, by a checkpoint on its way.
 //!
 //! Stopping goes the same way: the sources stop, their senders drop, the engine ships what it held back and its
 //! checkpoint, its sender drops, shipping settles what is in flight, all under one grace.

@@ -209,7 +209,7 @@ impl Delivery {
             .replace("HOSTS", &hosts.join(", "))
             .replace("TIMEOUT", self.timeout);
         if let Some(ca) = &self.ca {
-            text.push_str(&format!("    ca: {ca:?}\n"));
+            text.push_str(&format!("    ca: {}\n", ca.display()));
         }
         self.home.write("pipeline.yml", &text)
     }

@@ -12,6 +12,7 @@ mod fail_over;
 mod forbidden;
 mod healthy;
 mod nonsense;
+mod outage;
 mod refused;
 mod silent;
 pub(crate) mod stub;

@@ -85,7 +85,7 @@ struct State {
     seen: Vec<Seen>,
     abreast: usize,
     held: usize,
-    released: usize,
+    released: bool,
     stopped: bool,
     /// Open ones, by number.
     connections: BTreeMap<usize, TcpStream>,
@@ -156,14 +156,9 @@ impl Stub {
         self.state().refused.push(text.to_owned());
     }
 
-    /// Takes back every [`Stub::refuse`].
-    pub(crate) fn refuse_nothing(&self) {
-        self.state().refused.clear();
-    }
-
-    /// Lets one [`Answer::Held`] request go on, now or when it comes.
+    /// Lets every [`Answer::Held`] request go on, and be answered as by a healthy cluster from now on.
     pub(crate) fn release(&self) {
-        self.state().released += 1;
+        self.state().released = true;
         self.0.shared.changed.notify_all();
     }
 
@@ -297,9 +292,8 @@ impl Shared {
             state.held += 1;
             state = self
                 .changed
-                .wait_while(state, |state| state.released == 0 && !state.stopped)
+                .wait_while(state, |state| !state.released && !state.stopped)
                 .expect("no panic while held");
-            state.released = state.released.saturating_sub(1);
             state.held -= 1;
         }
         if let Answer::Whole(status, retry_after) = answer {

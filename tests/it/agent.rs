@@ -183,6 +183,11 @@ impl Agent {
         });
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.exit_status().is_none()
     }

@@ -73,21 +73,18 @@ pub(super) async fn deliver<T: Transport>(
             }
         };
         drop(pass);
-        match failure {
-            Some(failure) => {
-                tries_in_vain += 1;
-                if failure.grade == Grade::NeedsAPerson || tries_in_vain >= TRIES_BEFORE_WORD {
-                    suffering.because(failure.grade, &failure.reason);
-                }
+        if let Some(failure) = failure {
+            tries_in_vain += 1;
+            if failure.grade == Grade::NeedsAPerson || tries_in_vain >= TRIES_BEFORE_WORD {
+                suffering.because(failure.grade, &failure.reason);
             }
-            None => {
-                tries_in_vain = 0;
-                suffering.is_over();
-                if conflicts > 0 {
-                    // Another writer was there between read and write of an update: the pace is not to blame.
-                    tokio::time::sleep(backoff(conflicts - 1, random(), None)).await;
-                }
-            }
+            continue;
+        }
+        tries_in_vain = 0;
+        suffering.is_over();
+        if conflicts > 0 {
+            // Another writer was there between read and write of an update: the pace is not to blame.
+            tokio::time::sleep(backoff(conflicts - 1, random(), None)).await;
         }
     }
     delivered

@@ -75,7 +75,7 @@ impl Connection {
     }
 
     fn more(&mut self) -> Option<()> {
-        let mut chunk = [0; 64 << 10];
+        let mut chunk = [0; 8 << 10];
         let count = self
             .stream
             .read(&mut chunk)
