@@ -11,12 +11,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::wait;
 use index::{Index, Operation, Stored};
 use wire::{Connection, Incoming};
+
+/// A request takes so long at least, so that two that are sent at once are under way at once.
+const THINKS: Duration = Duration::from_millis(5);
 
 /// How one `_bulk` request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +268,7 @@ impl Shared {
     fn bulk(&self, incoming: &Incoming, connection: &mut Connection) -> bool {
         let operations = index::operations(&incoming.body);
         let (number, answer) = self.state().arrives(&operations, incoming.body.len());
+        thread::sleep(THINKS);
         let (status, retry_after, body) = self.act(number, answer, &operations);
         // Counted before the answer is out: who has the answer finds the request done.
         self.state().abreast -= usize::from(!answer.is_silent());
