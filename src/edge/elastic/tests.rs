@@ -41,10 +41,11 @@ fn settings(hosts: &[&str]) -> Settings {
     }
 }
 
-/// A port that nobody listens on.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// A port that nobody listens on, nor can while the socket is held.
+fn nobody() -> (String, tokio::net::TcpSocket) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (format!("http://{}", socket.local_addr().unwrap()), socket)
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn every_form_of_credentials_reaches_the_header() {
 
 #[tokio::test]
 async fn a_host_that_is_down_costs_nothing_where_another_is_up() {
-    let down = nobody();
+    let (down, _held) = nobody();
     let (up, seen) = server(200, "{}").await;
     let elastic = Elastic::open(&settings(&[&down, &up])).unwrap();
     for _ in 0..5 {
@@ -168,7 +169,7 @@ async fn a_host_that_takes_a_request_and_says_nothing_is_passed_over_by_the_next
 
 #[tokio::test]
 async fn a_host_that_refuses_connections_says_so() {
-    let down = nobody();
+    let (down, _held) = nobody();
     let elastic = Elastic::open(&settings(&[&down])).unwrap();
     let error = elastic.bulk(Bytes::new()).await.unwrap_err().to_string();
     assert_eq!(
