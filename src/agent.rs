@@ -4,17 +4,31 @@
 //! ```text
 //! tail (thread) ──┐            ┌─ engine (thread) ─┐             ┌─ Elasticsearch, files
 //! journal (task) ─┼─ intake ──▶│   flow::engine    ├── cargo ───▶│  ship (task)
-//! letters (task) ─┤   32       └───────────────────┘    4        └─ dead letters, checkpoint
+//! letters (task) ─┤   16 MiB   └───────────────────┘   16 MiB    └─ dead letters, checkpoint
 //! sample (task) ──┘
 //! ```
 //!
 //! Back-pressure is those two bounds: when Elasticsearch is slow, `cargo` fills, the engine waits, `intake` fills, the
-//! sources stop reading. At most (32 + 4 + what is in flight) batches of about 1 MiB are in memory.
+//! sources stop reading. What the pipe holds at most, however long the cluster is away:
+//!
+//! | where | bytes | with the usual settings |
+//! |---|---|---|
+//! | in the sources' hands | a batch each, and two between: 256 KiB, or one record | 1 MiB (a record: 16 MiB at most) |
+//! | intake | `INTAKE_BYTES_MAX` | 16 MiB |
+//! | the engine's step | the documents of one batch, or of all windows that have changed | 1 MiB (of a long record: 48 MiB); 2 KiB a window |
+//! | cargo, and what is being packed | `CARGO_BYTES_MAX` | 16 MiB |
+//! | the request being built | `bulk.bytes` | 4 MiB |
+//! | requests in flight | `bulk.requests` × `bulk.bytes` | 16 MiB |
+//! | … compressed | a fifth of that, as much again at worst | 4 MiB |
+//!
+//! Together 58 MiB, beside the read buffers that are kept for reuse (8 MiB) and the engine's state, which has bounds of its own
+//! (`join.max_hold`, `join.max_state`, `quality.max_state`) and is held once more, in a smaller form, by a checkpoint on its way.
 //!
 //! Stopping goes the same way: the sources stop, their senders drop, the engine ships what it held back and its
 //! checkpoint, its sender drops, shipping settles what is in flight, all under one grace.
 
 mod health;
+mod intake;
 mod pump;
 mod sources;
 
@@ -36,9 +50,6 @@ use crate::edge::{
 use crate::flow::engine::{Checkpoint, Engine, ResumeError};
 use health::Reporter;
 use sources::{Heads, Sources, SourcesOpened};
-
-/// Batches between the sources and the engine.
-const INTAKE_MAX: usize = 32;
 
 /// Steps of documents between the engine and shipping.
 const CARGO_MAX: usize = 4;
@@ -115,7 +126,7 @@ pub async fn run(
     let opened = Opened::open(config, &options, &vitals).await?;
     let pipeline = opened.pipeline.clone();
     let (stopping, stopped) = watch::channel(false);
-    let (intake, taken) = mpsc::channel(INTAKE_MAX);
+    let (intake, taken, intake_gauge) = intake::channel();
     let (cargo, shipped) = mpsc::channel(CARGO_MAX);
     let progress = Arc::new(ship::Progress::default());
 
@@ -144,7 +155,7 @@ pub async fn run(
         files: sources.files.clone(),
         host,
         queues: status::Queues {
-            intake: intake.downgrade(),
+            intake: intake_gauge,
             cargo: cargo.downgrade(),
         },
     });

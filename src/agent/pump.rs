@@ -10,11 +10,17 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::agent::health::Reporter;
+use crate::agent::intake::Weighed;
+use crate::edge::budget::Budget;
 use crate::edge::now::now;
 use crate::edge::ship::Cargo;
 use crate::edge::status::Doing;
 use crate::flow::document::Documents;
 use crate::flow::engine::{Engine, Intake};
+
+/// Bytes of documents between the engine and shipping, and of those that are being packed: several steps of the engine,
+/// each of which makes some two bytes out of one it read.
+const CARGO_BYTES_MAX: usize = 16 << 20;
 
 /// Time between checkpoints: what a kill -9 replays at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
@@ -32,8 +38,10 @@ const SAVED_POLL: Duration = Duration::from_millis(100);
 pub(super) struct Pump {
     engine: Engine,
     once: bool,
-    intake: mpsc::Receiver<Intake>,
+    intake: mpsc::Receiver<Weighed>,
     cargo: mpsc::Sender<Cargo>,
+    /// For documents on their way to shipping.
+    budget: Budget,
     /// Number of the last checkpoint that is durable: set by shipping, so that no channel leads back.
     saved: Arc<AtomicU64>,
     /// Number of the checkpoint that is on its way, if one is.
@@ -45,7 +53,7 @@ pub(super) struct Pump {
 
 /// What to do next.
 enum Next {
-    Take(Intake),
+    Take(Weighed),
     Advance,
     End,
 }
@@ -55,7 +63,7 @@ impl Pump {
     pub(super) fn new(
         engine: Engine,
         once: bool,
-        intake: mpsc::Receiver<Intake>,
+        intake: mpsc::Receiver<Weighed>,
         cargo: mpsc::Sender<Cargo>,
         saved: Arc<AtomicU64>,
         reporter: Reporter,
@@ -65,6 +73,7 @@ impl Pump {
             once,
             intake,
             cargo,
+            budget: Budget::new(CARGO_BYTES_MAX),
             saved,
             under_way: None,
             made: Instant::now(),
@@ -84,18 +93,18 @@ impl Pump {
             self.reporter.does(Doing::Working);
             let ends = matches!(next, Next::End);
             match next {
-                Next::Take(Intake::Batch(batch)) => {
+                Next::Take((Intake::Batch(batch), _share)) => {
                     self.engine.push(&batch, now(), &mut out);
                     changed = true;
                 }
-                Next::Take(Intake::Host(snapshot)) => {
+                Next::Take((Intake::Host(snapshot), _share)) => {
                     self.engine.observe(snapshot, now(), &mut out);
                 }
-                Next::Take(Intake::Again(again)) => {
+                Next::Take((Intake::Again(again), _share)) => {
                     self.engine.push_again(&again, now(), &mut out);
                     changed = true;
                 }
-                Next::Take(Intake::Gone(source)) => {
+                Next::Take((Intake::Gone(source), _share)) => {
                     self.engine.forget(&source);
                     changed = true;
                 }
@@ -125,7 +134,7 @@ impl Pump {
             }
             self.reporter.report(&self.engine);
             self.reporter.does(Doing::HandingOver);
-            if !out.is_empty() && self.cargo.blocking_send(Cargo::Documents(out)).is_err() {
+            if !out.is_empty() && !self.ship(runtime, out) {
                 warn!("shipping has ended: what was not shipped is read again at the next start");
                 return self.engine;
             }
@@ -145,6 +154,14 @@ impl Pump {
                 return self.engine;
             }
         }
+    }
+
+    /// Waits for a share of the budget, and for room in the channel. False if shipping is gone.
+    fn ship(&self, runtime: &Handle, documents: Documents) -> bool {
+        // What shipping held when it ended is given back: this does not wait for ever.
+        let share = runtime.block_on(self.budget.take(documents.bytes.len()));
+        let cargo = Cargo::Documents(documents, share);
+        self.cargo.blocking_send(cargo).is_ok()
     }
 
     /// Waits for the sources, but no longer than until the engine or the checkpoint has work.

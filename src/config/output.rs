@@ -71,6 +71,9 @@ fn cluster(mut section: Section<'_>) -> Option<(elastic::Settings, ship::Setting
     let compress = section
         .get("compression")
         .and_then(|item| item.one_of(&[("gzip", true), ("none", false)]));
+    let timeout = section
+        .get("timeout")
+        .and_then(|item| item.duration(Duration::from_secs(1)..=Duration::from_mins(10)));
     let bulk = section
         .get("bulk")
         .and_then(Item::section)
@@ -104,6 +107,7 @@ fn cluster(mut section: Section<'_>) -> Option<(elastic::Settings, ship::Setting
         credentials,
         ca: ca.flatten(),
         compress: compress.unwrap_or(true),
+        timeout: timeout.unwrap_or(elastic::REQUEST_TIMEOUT),
     };
     Some((
         settings,

@@ -323,9 +323,10 @@ fn every_key_is_read() {
         Credentials::Basic("elastic".into(), SECRET.into())
     );
     assert!(elastic.ca.unwrap().ends_with("Cargo.toml") && !elastic.compress);
+    assert_eq!(elastic.timeout, Duration::from_secs(90));
     assert_eq!(
         (ship.bulk_bytes, ship.flush_after, ship.requests_max),
-        (8 << 20, Duration::from_millis(200), 4)
+        (8 << 20, Duration::from_millis(200), 6)
     );
     assert_eq!(config.file_output.unwrap().path, Path::new("out"));
 }

@@ -11,12 +11,13 @@
 //!
 //! Invariants: a checkpoint is saved only when every document before its barrier is stored, superseded or durably
 //! dead-lettered, and, where there is a file output, fsynced there; documents behind a barrier go on meanwhile. No two
-//! requests in flight hold one document id. At most `requests_max` requests, one more being built, and one step of
-//! the engine are held in memory; beyond, cargo waits in its channel.
+//! requests in flight hold one document id. At most `requests_max` requests of `bulk_bytes`, one more being built, and what
+//! the budget of cargo allows are held in memory; beyond, cargo waits in its channel.
 
 mod answers;
 mod deliver;
 mod disk;
+mod gate;
 mod progress;
 mod shipper;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::edge::budget::Share;
 use crate::edge::{checkpoint, dead_letters, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
@@ -37,6 +39,7 @@ use crate::flow::engine::Checkpoint;
 pub use answers::Answers;
 use deliver::{deliver, random};
 use disk::Disk;
+use gate::Gate;
 pub use progress::{Progress, Totals};
 use shipper::Shipper;
 pub use transport::{Reply, Transport, Unanswered};
@@ -44,11 +47,11 @@ pub use transport::{Reply, Transport, Unanswered};
 /// Sizes and times of shipping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// A request is sent when it holds this much.
+    /// A request holds this much at most.
     pub bulk_bytes: usize,
     /// … or this long after its first document.
     pub flush_after: Duration,
-    /// Requests in flight at once.
+    /// Requests in flight at once, at most.
     pub requests_max: usize,
 }
 
@@ -57,7 +60,7 @@ impl Default for Settings {
         Self {
             bulk_bytes: 4 << 20,
             flush_after: Duration::from_secs(1),
-            requests_max: 2,
+            requests_max: 4,
         }
     }
 }
@@ -65,10 +68,19 @@ impl Default for Settings {
 /// What travels from the engine to here: the checkpoint rides behind its documents.
 #[derive(Debug)]
 pub enum Cargo {
-    /// One step's documents and dead letters.
-    Documents(Documents),
+    /// One step's documents and dead letters, and their share of the budget until they are packed, and written where there is
+    /// a file output.
+    Documents(Documents, Share),
     /// Everything before is part of this checkpoint.
     Barrier(Checkpoint),
+}
+
+/// A step under way.
+#[derive(Debug)]
+struct Step {
+    documents: Documents,
+    /// Given back when nobody needs the step any more.
+    _share: Share,
 }
 
 /// Where cargo goes, opened.
@@ -178,15 +190,17 @@ pub async fn resend<T: Transport>(
     progress: &Progress,
 ) -> Vec<DeadLetter> {
     let mut lane = Lane::new(settings.bulk_bytes);
+    let gate = Gate::new(&settings);
     let mut refused = Vec::new();
     let mut next = 0;
     progress.took(documents.items.len());
     loop {
+        lane.resize(gate.bytes());
         next = lane.push(documents, next);
         let Some(request) = lane.take() else {
             return refused;
         };
-        let delivered = deliver(request, transport, progress).await;
+        let delivered = deliver(request, transport, &gate, progress).await;
         progress.dead_documents(delivered.refused.len());
         refused.extend(delivered.refused);
         lane.settled(delivered.first);

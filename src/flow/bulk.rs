@@ -2,8 +2,8 @@
 //!
 //! Driven by `edge::ship`. Three things live here: [`Lane`] packs documents into [`Request`]s and keeps two items
 //! with one key from flying together; [`Request::settle`] reads a reply and says, for every item, what the caller does
-//! next; [`backoff()`] says how long to wait before it does. What is sent again is cut out of the request by byte range
-//! and never encoded anew.
+//! next; [`Pace`] says how many requests may fly, how large, and how long to wait before the next. What is sent again is
+//! cut out of the request by byte range and never encoded anew.
 //!
 //! Invariant: nothing is lost on the way. For every request and any status and reply, however garbled,
 //! `stored + superseded + sent again + refused = sent`.
@@ -21,6 +21,7 @@
 
 mod backoff;
 mod lane;
+mod pace;
 mod reply;
 mod revive;
 mod settle;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 
 pub use backoff::backoff;
 pub use lane::Lane;
+pub use pace::{Bounds, Pace, Trouble};
 pub use reply::{Explanation, explain};
 pub use revive::revive;
 pub use settle::{Pause, Settled};

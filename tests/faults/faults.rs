@@ -4,12 +4,25 @@
 //! The nouns of `tests/it` serve here too: [`crate::agent`] (the program under test), [`crate::cluster`] (the node that
 //! `tests/run` started). A fault that needs a cluster to misbehave, or a node of its own to stop and start, finds it here.
 
-mod hostile_http;
+mod broken_off;
+mod busy;
+mod certificate;
 mod clock;
 mod data_folder;
+pub(crate) mod delivery;
 mod disk_full;
+mod fail_over;
+mod forbidden;
+mod healthy;
+mod hostile_http;
+mod nonsense;
+mod odd_lines;
+mod outage;
+mod refused;
+mod rotations;
+mod silent;
 mod small_disk;
+pub(crate) mod stub;
+mod too_large;
 mod torn;
 mod written;
-mod odd_lines;
-mod rotations;

@@ -183,7 +183,7 @@ impl Agent {
         });
     }
 
-    /// Its process id.
+    /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

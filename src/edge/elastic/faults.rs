@@ -1,65 +1,57 @@
 //! Why there was no answer, in words that say what, where, why and what to do.
 
 use std::error::Error as StdError;
-use std::io;
+use std::time::Duration;
+use std::{fmt, io};
 
-use elasticsearch::http::Url;
 use rustls::CertificateError;
 
-use super::REQUEST_TIMEOUT;
+use super::hosts::Host;
 use crate::edge::ship::Unanswered;
 
 /// A request that got no answer.
-pub(super) struct Fault {
+#[derive(Debug)]
+pub(super) struct Lost {
     /// In words.
     pub(super) unanswered: Unanswered,
-    /// Which host, where the client knows.
-    pub(super) url: Option<Url>,
+    /// False: there was no connection, and nothing can have been sent.
+    pub(super) was_connected: bool,
 }
 
-/// `hosts`: what to call the cluster when the client does not say which host it was.
-pub(super) fn classify(error: &elasticsearch::Error, hosts: &str) -> Fault {
+/// The client's error.
+pub(super) fn classify(error: &elasticsearch::Error, host: &Host, timeout: Duration) -> Lost {
     let request = chain(error).find_map(|cause| cause.downcast_ref::<reqwest::Error>());
-    let url = request.and_then(reqwest::Error::url).cloned();
-    let host = match &url {
-        Some(url) => origin(url),
-        None => hosts.to_owned(),
-    };
-    Fault {
-        unanswered: explain(error, request, &host),
-        url,
+    Lost {
+        was_connected: !request.is_some_and(reqwest::Error::is_connect),
+        unanswered: explain(error, request, host, timeout),
     }
 }
 
 fn explain(
     error: &elasticsearch::Error,
     request: Option<&reqwest::Error>,
-    host: &str,
+    host: &Host,
+    timeout: Duration,
 ) -> Unanswered {
     if let Some(error) = chain(error).find_map(tls) {
         return distrust(error, host);
     }
     if request.is_some_and(reqwest::Error::is_timeout) {
-        let seconds = REQUEST_TIMEOUT.as_secs();
-        return Unanswered::Unreachable(format!(
-            "no answer from {host} within {seconds} s; is it overloaded, or does a firewall swallow the connection?"
+        return Unanswered::Late(format!(
+            "no answer from {host} within {timeout:?}; is it overloaded, or does a firewall swallow the connection?"
         ));
     }
-    let kind = chain(error).find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
-    if kind == Some(io::ErrorKind::ConnectionRefused) {
-        return Unanswered::Unreachable(format!(
-            "{host} refuses the connection; is elasticsearch running there, and the port right?"
-        ));
+    if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>())
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        return not_connected(error, host).unanswered;
     }
     let words: Vec<String> = chain(error).map(ToString::to_string).collect();
-    if words.iter().any(|word| word.contains("dns error")) {
-        let why = words.last().map_or("", String::as_str);
-        return Unanswered::Unreachable(format!(
-            "cannot find the host of {host}: {why}; check its name in output.elasticsearch.hosts, and this machine's DNS"
-        ));
-    }
     let why = words.last().map_or("", String::as_str);
-    let hint = if host.starts_with("http:") && request.is_some_and(reqwest::Error::is_request) {
+    if words.iter().any(|word| word.contains("dns error")) {
+        return not_found(&why, host).unanswered;
+    }
+    let hint = if host.url.scheme() == "http" && request.is_some_and(reqwest::Error::is_request) {
         "; if it expects TLS, write https://"
     } else {
         ""
@@ -67,7 +59,41 @@ fn explain(
     Unanswered::Unreachable(format!("the connection to {host} broke off: {why}{hint}"))
 }
 
-fn distrust(error: &rustls::Error, host: &str) -> Unanswered {
+/// No address for its name.
+pub(super) fn not_found(why: &impl fmt::Display, host: &Host) -> Lost {
+    no_connection(format!(
+        "cannot find the host of {host}: {why}; check its name in output.elasticsearch.hosts, and this machine's DNS"
+    ))
+}
+
+/// No connection to its address.
+pub(super) fn not_connected(error: &io::Error, host: &Host) -> Lost {
+    no_connection(if error.kind() == io::ErrorKind::ConnectionRefused {
+        format!(
+            "{host} refuses the connection; is elasticsearch running there, and the port right?"
+        )
+    } else {
+        format!(
+            "no connection to {host}: {error}; check its address in output.elasticsearch.hosts, and the network between"
+        )
+    })
+}
+
+/// Neither a connection nor a refusal.
+pub(super) fn swallowed(host: &Host, after: Duration) -> Lost {
+    no_connection(format!(
+        "no connection to {host} within {after:?}; is the host up, or does a firewall swallow the connection?"
+    ))
+}
+
+fn no_connection(words: String) -> Lost {
+    Lost {
+        unanswered: Unanswered::Unreachable(words),
+        was_connected: false,
+    }
+}
+
+fn distrust(error: &rustls::Error, host: &impl fmt::Display) -> Unanswered {
     let what_to_do = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "its certificate is signed by an authority that is not trusted here (unknown issuer); give that authority's \
@@ -129,11 +155,6 @@ fn tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     error.downcast_ref()
 }
 
-/// `https://name:9200`: no path, and no query.
-fn origin(url: &Url) -> String {
-    url.origin().ascii_serialization()
-}
-
 #[cfg(test)]
 mod tests {
     use rustls_pki_types::ServerName;
@@ -141,8 +162,11 @@ mod tests {
     use super::*;
 
     fn check(error: CertificateError, expected: &str) {
-        let said =
-            distrust(&rustls::Error::InvalidCertificate(error), "https://es:9200").to_string();
+        let said = distrust(
+            &rustls::Error::InvalidCertificate(error),
+            &"https://es:9200",
+        )
+        .to_string();
         assert!(said.contains(expected), "{said}");
     }
 

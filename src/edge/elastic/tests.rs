@@ -37,13 +37,15 @@ fn settings(hosts: &[&str]) -> Settings {
         credentials: Credentials::None,
         ca: None,
         compress: false,
+        timeout: REQUEST_TIMEOUT,
     }
 }
 
-/// A port that nobody listens on.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// A port that nobody listens on, nor can while the socket is held.
+fn nobody() -> (String, tokio::net::TcpSocket) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (format!("http://{}", socket.local_addr().unwrap()), socket)
 }
 
 #[tokio::test]
@@ -111,10 +113,64 @@ async fn every_form_of_credentials_reaches_the_header() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_down_costs_one_try_and_the_next_one_answers() {
-    let down = nobody();
+async fn a_host_that_is_down_costs_nothing_where_another_is_up() {
+    let (down, _held) = nobody();
     let (up, seen) = server(200, "{}").await;
     let elastic = Elastic::open(&settings(&[&down, &up])).unwrap();
+    for _ in 0..5 {
+        elastic.bulk(Bytes::new()).await.unwrap();
+    }
+    assert_eq!(seen.lock().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_host_that_swallows_connections_is_left_for_the_next_one() {
+    let (deaf, _held) = swallower();
+    let (up, seen) = server(200, "{}").await;
+    let elastic = Elastic::open(&Settings {
+        timeout: Duration::from_secs(3),
+        ..settings(&[&deaf, &up])
+    });
+    elastic.unwrap().bulk(Bytes::new()).await.unwrap();
+    assert_eq!(seen.lock().unwrap().len(), 1);
+
+    let alone = Elastic::open(&Settings {
+        timeout: Duration::from_secs(1),
+        ..settings(&[&deaf])
+    });
+    let error = alone.unwrap().bulk(Bytes::new()).await.unwrap_err();
+    let Unanswered::Unreachable(why) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        why.starts_with(&format!("no connection to {deaf} within 1s")),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_takes_a_request_and_says_nothing_is_passed_over_by_the_next() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = (format!("http://{}", silent.local_addr().unwrap()), silent);
+    let (up, seen) = server(200, "{}").await;
+    let elastic = Elastic::open(&Settings {
+        timeout: Duration::from_secs(4),
+        ..settings(&[&silent.0, &up])
+    });
+    let elastic = elastic.unwrap();
+    // It may have been stored: what becomes of it is decided elsewhere.
+    let error = elastic.bulk(Bytes::new()).await.unwrap_err();
+    assert!(matches!(error, Unanswered::Late(_)), "{error:?}");
+    for _ in 0..5 {
+        elastic.bulk(Bytes::new()).await.unwrap();
+    }
+    assert_eq!(seen.lock().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_connections_says_so() {
+    let (down, _held) = nobody();
+    let elastic = Elastic::open(&settings(&[&down])).unwrap();
     let error = elastic.bulk(Bytes::new()).await.unwrap_err().to_string();
     assert_eq!(
         error,
@@ -122,10 +178,23 @@ async fn a_host_that_is_down_costs_one_try_and_the_next_one_answers() {
             "{down} refuses the connection; is elasticsearch running there, and the port right?"
         )
     );
-    for _ in 0..5 {
-        elastic.bulk(Bytes::new()).await.unwrap();
+}
+
+/// A host whose queue of connections is full, so that it does not even answer: as behind a firewall.
+fn swallower() -> (String, Vec<std::net::TcpStream>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Never closed: the kernel would answer again.
+    std::mem::forget(listener);
+    let mut held = Vec::new();
+    let patience = Duration::from_millis(500);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+        held.push(stream);
+        assert!(held.len() < 100, "this kernel never lets a queue fill");
     }
-    assert_eq!(seen.lock().unwrap().len(), 5);
+    (format!("http://{address}"), held)
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::http::{Method as HttpMethod, StatusCode, Uri};
 
 use super::*;
-use crate::edge::elastic::{Credentials, Settings};
+use crate::edge::elastic::{Credentials, REQUEST_TIMEOUT, Settings};
 
 type Kept = Arc<Mutex<BTreeMap<String, Value>>>;
 
@@ -36,6 +36,7 @@ async fn cluster(lifecycles: Lifecycles) -> (Elastic, Kept) {
         credentials: Credentials::None,
         ca: None,
         compress: false,
+        timeout: REQUEST_TIMEOUT,
     };
     (Elastic::open(&settings).unwrap(), kept)
 }

@@ -1,11 +1,11 @@
 //! One request to its end: sent, and what must be sent again sent again, until every document is stored, superseded or refused.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
 
+use super::gate::Gate;
 use super::progress::{Grade, Progress, Suffering};
 use super::transport::{Transport, Unanswered};
-use crate::flow::bulk::{Pause, Request, backoff};
+use crate::flow::bulk::{Pause, Request, Trouble, backoff};
 use crate::flow::document::DeadLetter;
 
 /// A request whose every document is settled.
@@ -16,8 +16,6 @@ pub(super) struct Delivered {
     pub(super) first: u64,
     /// What Elasticsearch will not take.
     pub(super) refused: Vec<DeadLetter>,
-    /// The smallest body that was too large.
-    pub(super) too_large: Option<usize>,
 }
 
 /// A cluster that is busy now and then is no news: it is after so many tries in vain.
@@ -27,90 +25,111 @@ const TRIES_BEFORE_WORD: u32 = 3;
 pub(super) async fn deliver<T: Transport>(
     request: Request,
     transport: &T,
+    gate: &Gate,
     progress: &Progress,
 ) -> Delivered {
     let mut delivered = Delivered {
         first: request.first(),
         refused: Vec::new(),
-        too_large: None,
     };
     let mut suffering = Suffering::new(progress);
     // Halves of what was too large wait here, the earlier on top.
     let mut left = vec![request];
-    let mut attempt = 0;
+    let mut tries_in_vain = 0;
+    let mut conflicts = 0;
     while let Some(request) = left.pop() {
-        let body = request.body();
-        let bytes = body.len();
+        let pass = gate.enter().await;
+        let bytes = request.body().len();
         progress.sent(bytes);
         let waiting = progress.answers().wait();
-        let answer = transport.bulk(body).await;
+        let answer = transport.bulk(request.body()).await;
         drop(waiting);
-        let (wait, trouble) = match answer {
+        let failure = match answer {
             Err(unanswered) => {
+                let failure = Failure::of_silence(&unanswered);
+                pass.failed(failure.trouble, None);
                 progress.again(request.documents());
                 left.push(request);
-                (Wait::Backoff(None), Some(grade(&unanswered)))
+                Some(failure)
             }
             Ok(reply) => {
                 let settled = request.settle(reply.status, &reply.body);
                 progress.settled(settled.stored, settled.superseded);
-                delivered.refused.extend(settled.refused);
-                if settled.split {
-                    let smallest = delivered.too_large.unwrap_or(usize::MAX);
-                    delivered.too_large = Some(bytes.min(smallest));
-                }
-                if settled.stored + settled.superseded > 0 {
-                    attempt = 0;
-                }
-                let wait = if settled.split || settled.again.is_empty() {
-                    Wait::No
-                } else {
-                    Wait::Backoff(reply.retry_after)
-                };
                 progress.again(settled.again.iter().map(Request::documents).sum());
+                if settled.stored + settled.superseded > 0 {
+                    tries_in_vain = 0;
+                    pass.answered(bytes);
+                }
+                let failure = settled.pause.map(|pause| Failure::of_reply(&pause));
+                if let Some(failure) = &failure {
+                    pass.failed(failure.trouble, reply.retry_after);
+                } else if settled.split {
+                    pass.too_large(bytes);
+                } else if settled.again.is_empty() {
+                    conflicts = 0;
+                } else {
+                    conflicts += 1;
+                }
+                delivered.refused.extend(settled.refused);
                 left.extend(settled.again.into_iter().rev());
-                (wait, settled.pause.map(|pause| said(&pause)))
+                failure
             }
         };
-        match wait {
-            Wait::No => {
-                attempt = 0;
-                suffering.is_over();
+        drop(pass);
+        if let Some(failure) = failure {
+            tries_in_vain += 1;
+            if failure.grade == Grade::NeedsAPerson || tries_in_vain >= TRIES_BEFORE_WORD {
+                suffering.because(failure.grade, &failure.reason);
             }
-            Wait::Backoff(retry_after) => {
-                if let Some((grade, reason)) = trouble
-                    && (grade == Grade::NeedsAPerson || attempt + 1 >= TRIES_BEFORE_WORD)
-                {
-                    suffering.because(grade, &reason);
-                }
-                tokio::time::sleep(backoff(attempt, random(), retry_after)).await;
-                attempt = attempt.saturating_add(1);
-            }
+            continue;
+        }
+        tries_in_vain = 0;
+        suffering.is_over();
+        if conflicts > 0 {
+            // Another writer was there between read and write of an update: the pace is not to blame.
+            tokio::time::sleep(backoff(conflicts - 1, random(), None)).await;
         }
     }
     delivered
 }
 
-enum Wait {
-    No,
-    Backoff(Option<Duration>),
+/// Why documents are sent again: for the pace, and for people.
+struct Failure {
+    trouble: Trouble,
+    grade: Grade,
+    reason: String,
 }
 
-fn grade(unanswered: &Unanswered) -> (Grade, String) {
-    let grade = match unanswered {
-        Unanswered::Unreachable(_) => Grade::Passing,
-        Unanswered::Distrusted(_) => Grade::NeedsAPerson,
-    };
-    (grade, unanswered.to_string())
-}
+impl Failure {
+    fn of_silence(unanswered: &Unanswered) -> Self {
+        let trouble = match unanswered {
+            Unanswered::Late(_) => Trouble::Busy,
+            Unanswered::Unreachable(_) => Trouble::Away,
+            Unanswered::Distrusted(_) => Trouble::Broken,
+        };
+        Self::new(trouble, unanswered.to_string())
+    }
 
-fn said(pause: &Pause) -> (Grade, String) {
-    let grade = if pause.needs_a_person() {
-        Grade::NeedsAPerson
-    } else {
-        Grade::Passing
-    };
-    (grade, pause.to_string())
+    fn of_reply(pause: &Pause) -> Self {
+        let trouble = if pause.needs_a_person() {
+            Trouble::Broken
+        } else {
+            Trouble::Busy
+        };
+        Self::new(trouble, pause.to_string())
+    }
+
+    fn new(trouble: Trouble, reason: String) -> Self {
+        let grade = match trouble {
+            Trouble::Busy | Trouble::Away => Grade::Passing,
+            Trouble::Broken => Grade::NeedsAPerson,
+        };
+        Self {
+            trouble,
+            grade,
+            reason,
+        }
+    }
 }
 
 /// Enough chance for jitter: the standard library's hasher is seeded anew each time.

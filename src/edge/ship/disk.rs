@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::progress::{Grade, Progress, Suffering};
-use super::{Error, random};
+use super::{Error, Step, random};
 use crate::edge::{checkpoint, dead_letters, write};
 use crate::flow::bulk::backoff;
-use crate::flow::document::{DeadLetter, Documents};
+use crate::flow::document::DeadLetter;
 use crate::flow::engine::Checkpoint;
 
 /// Steps of the engine that may wait for the disk: a few, so that a slow disk is felt soon.
@@ -24,7 +24,7 @@ pub(super) enum Order {
     /// Append to the dead-letter log.
     Letters(Vec<DeadLetter>),
     /// Append to the output files.
-    Documents(Arc<Documents>),
+    Documents(Arc<Step>),
     /// Make all that came before durable, then this.
     Checkpoint(Checkpoint),
 }
@@ -116,8 +116,8 @@ impl Disk {
     fn attempt(&mut self, order: &mut Order, from: &mut usize) -> Result<(), Error> {
         match order {
             Order::Letters(letters) => Ok(self.dead_letters.append(letters)?),
-            Order::Documents(documents) => match &mut self.files {
-                Some(files) => Ok(files.append(documents, from)?),
+            Order::Documents(step) => match &mut self.files {
+                Some(files) => Ok(files.append(&step.documents, from)?),
                 None => Ok(()),
             },
             Order::Checkpoint(checkpoint) => {

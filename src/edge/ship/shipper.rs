@@ -10,7 +10,9 @@ use tracing::warn;
 
 use super::deliver::{Delivered, deliver};
 use super::disk::{self, Desk, Disk, Order};
-use super::{Cargo, Error, Progress, Settings, Transport};
+use super::gate::Gate;
+use super::{Cargo, Error, Progress, Settings, Step, Transport};
+use crate::edge::budget::Share;
 use crate::flow::bulk::Lane;
 use crate::flow::document::Documents;
 use crate::flow::engine::Checkpoint;
@@ -23,11 +25,12 @@ pub(super) struct Shipper<T, F> {
     desk: Desk,
     progress: Arc<Progress>,
     on_checkpoint: F,
+    gate: Arc<Gate>,
     lane: Lane,
     /// When the request being built is sent, full or not.
     flush_at: Option<Instant>,
     /// The step being packed, and the first item not yet packed.
-    backlog: Option<(Arc<Documents>, usize)>,
+    backlog: Option<(Arc<Step>, usize)>,
     flights: JoinSet<Delivered>,
     /// Checkpoints that wait for the documents before them: number of the first document behind, and the checkpoint.
     barriers: VecDeque<(u64, Checkpoint)>,
@@ -56,6 +59,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             desk: disk::start(disk, progress.clone())?,
             progress,
             on_checkpoint,
+            gate: Arc::new(Gate::new(&settings)),
             lane: Lane::new(settings.bulk_bytes),
             flush_at: None,
             backlog: None,
@@ -83,7 +87,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                     self.land(delivered).await?;
                 }
                 next = cargo.recv(), if may_take => match next {
-                    Some(Cargo::Documents(documents)) => self.take_in(documents).await?,
+                    Some(Cargo::Documents(documents, share)) => self.take_in(documents, share).await?,
                     Some(Cargo::Barrier(checkpoint)) => self.add_barrier(checkpoint),
                     None => self.open = false,
                 },
@@ -109,9 +113,10 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             return;
         };
         loop {
-            if let Some((documents, next)) = &mut self.backlog {
-                *next = self.lane.push(documents, *next);
-                if *next == documents.items.len() {
+            self.lane.resize(self.gate.bytes());
+            if let Some((step, next)) = &mut self.backlog {
+                *next = self.lane.push(&step.documents, *next);
+                if *next == step.documents.items.len() {
                     self.backlog = None;
                 }
             }
@@ -125,19 +130,20 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 self.flush_at.get_or_insert(flush_at);
                 return;
             }
-            if self.flights.len() >= self.settings.requests_max.max(1) {
+            if self.flights.len() >= self.gate.requests() {
                 return;
             }
             self.flush_at = None;
             if let Some(request) = self.lane.take() {
-                let (transport, progress) = (transport.clone(), self.progress.clone());
+                let transport = transport.clone();
+                let (gate, progress) = (self.gate.clone(), self.progress.clone());
                 self.flights
-                    .spawn(async move { deliver(request, &*transport, &progress).await });
+                    .spawn(async move { deliver(request, &*transport, &gate, &progress).await });
             }
         }
     }
 
-    async fn take_in(&mut self, mut documents: Documents) -> Result<(), Error> {
+    async fn take_in(&mut self, mut documents: Documents, share: Share) -> Result<(), Error> {
         let letters = std::mem::take(&mut documents.dead_letters);
         self.progress.took(documents.items.len());
         self.progress.dead_records(letters.len());
@@ -147,15 +153,18 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         if documents.items.is_empty() {
             return Ok(());
         }
-        let documents = Arc::new(documents);
+        let step = Arc::new(Step {
+            documents,
+            _share: share,
+        });
         if self.has_files {
-            self.order(Order::Documents(documents.clone())).await?;
+            self.order(Order::Documents(step.clone())).await?;
         }
         if self.transport.is_some() {
-            self.backlog = Some((documents, 0));
+            self.backlog = Some((step, 0));
         } else {
             // The disk's queue is in order: what is in it is settled before any checkpoint behind it.
-            self.progress.settled(documents.items.len(), 0);
+            self.progress.settled(step.documents.items.len(), 0);
         }
         Ok(())
     }
@@ -171,18 +180,6 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             );
             self.order(Order::Letters(delivered.refused)).await?;
             self.progress.dead_documents(count);
-        }
-        if let Some(bytes) = delivered.too_large {
-            let before = self.lane.bulk_bytes();
-            self.lane.shrink(bytes);
-            let bulk_bytes = self.lane.bulk_bytes();
-            if bulk_bytes < before {
-                warn!(
-                    bytes,
-                    bulk_bytes,
-                    "request was larger than the cluster takes, sending smaller ones from now on"
-                );
-            }
         }
         self.lane.settled(delivered.first);
         Ok(())

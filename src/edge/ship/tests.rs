@@ -109,7 +109,10 @@ async fn refused_documents_and_bad_records_are_in_the_log_before_the_checkpoint(
         action: None,
         record: None,
     });
-    rig.cargo.send(Cargo::Documents(step)).await.unwrap();
+    rig.cargo
+        .send(Cargo::Documents(step, Share::default()))
+        .await
+        .unwrap();
     rig.barrier(1).await;
     assert_eq!(rig.heard.recv().await, Some(checkpoint(1)));
     let ended = rig.finish().await;
@@ -146,6 +149,24 @@ async fn a_forbidden_write_is_said_and_goes_on_once_mended() {
     };
     rig.cluster.until(|_| said()).await;
     assert_eq!(rig.finish().await.totals.stored, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_is_forbidden_one_request_asks_and_the_others_wait() {
+    let cluster = Cluster::default();
+    cluster.be(std::iter::repeat_n(Mood::Forbidden, 8));
+    let rig = start(&cluster);
+    rig.send(0..24).await;
+    rig.cluster
+        .until(|_| rig.progress.totals().requests >= 5)
+        .await;
+    let before = rig.cluster.abreast_since_asked();
+    rig.cluster
+        .until(|_| rig.progress.totals().requests >= 8)
+        .await;
+    assert_eq!((before, rig.cluster.abreast_since_asked()), (2, 1));
+    let ended = rig.finish().await;
+    assert_eq!((ended.totals.stored, ended.totals.requests), (24, 12));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +234,10 @@ async fn files_alone_need_no_cluster() {
         |_: &Checkpoint| {},
         pending(),
     ));
-    cargo.send(Cargo::Documents(documents(0..9))).await.unwrap();
+    cargo
+        .send(Cargo::Documents(documents(0..9), Share::default()))
+        .await
+        .unwrap();
     cargo.send(Cargo::Barrier(checkpoint(1))).await.unwrap();
     drop(cargo);
     assert_eq!(ship.await.unwrap().unwrap(), Ending::Settled);

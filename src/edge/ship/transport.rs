@@ -28,7 +28,10 @@ pub struct Reply {
 /// why, and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// Refused, timed out, broken off: it passes by itself.
+    /// Not within the time-out of a request: it passes by itself, and fewer or smaller requests may help.
+    #[error("{0}")]
+    Late(String),
+    /// Refused, not to be found, broken off: it passes by itself.
     #[error("{0}")]
     Unreachable(String),
     /// The certificate is not trusted, or the name is wrong: someone must mend it.

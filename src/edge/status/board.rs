@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::WeakSender;
 use tokio::time::Instant;
 
+use crate::edge::budget::Share;
 use crate::edge::{journal, receive, sample, ship, tail};
 use crate::flow::engine::{Checkpoint, Intake, Load, Totals, View};
 use crate::flow::event::{InputId, SourceKey};
@@ -171,7 +172,7 @@ impl JournalPlace {
 #[derive(Debug)]
 pub struct Queues {
     /// Batches for the engine.
-    pub intake: WeakSender<Intake>,
+    pub intake: WeakSender<(Intake, Share)>,
     /// Steps for shipping.
     pub cargo: WeakSender<ship::Cargo>,
 }

@@ -21,9 +21,14 @@ pub fn backoff(attempt: u32, random: u64, retry_after: Option<Duration>) -> Dura
     let milliseconds = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
     let jittered = Duration::from_millis(random % (milliseconds + 1));
     match retry_after {
-        Some(wish) => wish.min(LONGEST_WISH).saturating_add(jittered.min(FIRST)),
+        Some(asked) => wish(asked).saturating_add(jittered.min(FIRST)),
         None => jittered,
     }
+}
+
+/// What of a `Retry-After` is honoured.
+pub(super) fn wish(retry_after: Duration) -> Duration {
+    retry_after.min(LONGEST_WISH)
 }
 
 #[cfg(test)]

@@ -125,17 +125,10 @@ impl Lane {
         flying.unwrap_or(self.taken).min(self.first_unpacked())
     }
 
-    /// Requests are smaller from now on: the cluster found one of `bytes` too large. Never below 64 KiB: then it is the
-    /// documents that are large.
-    pub fn shrink(&mut self, bytes: usize) {
-        const SMALLEST: usize = 64 << 10;
-        self.bulk_bytes = self.bulk_bytes.min((bytes / 2).max(SMALLEST));
-    }
-
-    /// What a request holds at most.
-    #[must_use]
-    pub fn bulk_bytes(&self) -> usize {
-        self.bulk_bytes
+    /// Requests hold this much at most from now on; the one being built may hold more already, and is closed by its next
+    /// document.
+    pub fn resize(&mut self, bulk_bytes: usize) {
+        self.bulk_bytes = bulk_bytes;
     }
 
     /// Number of the first document that is not yet in flight.

@@ -55,6 +55,8 @@ struct State {
     flying: BTreeSet<u64>,
     bytes_max: Option<usize>,
     hanging: usize,
+    abreast: usize,
+    abreast_most: usize,
 }
 
 impl Cluster {
@@ -79,6 +81,11 @@ impl Cluster {
 
     pub(super) fn hanging(&self) -> usize {
         self.state().hanging
+    }
+
+    /// The most requests that were under way at once since this was asked last.
+    pub(super) fn abreast_since_asked(&self) -> usize {
+        std::mem::take(&mut self.state().abreast_most)
     }
 
     /// Lets one hanging request go on.
@@ -113,6 +120,8 @@ impl Transport for Cluster {
                     "document {id} is in two requests in flight"
                 );
             }
+            state.abreast += 1;
+            state.abreast_most = state.abreast_most.max(state.abreast);
             state.moods.pop_front().unwrap_or(Mood::Fine)
         };
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -121,6 +130,7 @@ impl Transport for Cluster {
             self.0.gate.acquire().await.unwrap().forget();
         }
         let mut state = self.state();
+        state.abreast -= 1;
         for id in &ids {
             state.flying.remove(id);
         }

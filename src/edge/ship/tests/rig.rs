@@ -89,7 +89,7 @@ pub(super) fn data(folder: &Path) -> PathBuf {
 
 impl Rig {
     pub(super) async fn send(&self, ids: impl IntoIterator<Item = u64>) {
-        let cargo = Cargo::Documents(documents(ids));
+        let cargo = Cargo::Documents(documents(ids), Share::default());
         self.cargo.send(cargo).await.unwrap();
     }
 

@@ -1,0 +1,77 @@
+//! A budget of bytes for what waits in a queue: who puts something in takes a share first, and waits until there is one.
+//!
+//! Invariant: the shares held are never more than the budget; one thing larger than all of it waits until it is alone. Shares
+//! are given in the order in which they were asked for. Driven by the agent, for its channels.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes a permit stands for: a semaphore counts in `u32` where it gives many at once.
+const UNIT: usize = 4096;
+
+/// The budget. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    free: Arc<Semaphore>,
+    units: u32,
+}
+
+/// A share of a budget, given back when it is dropped. The default is a share of nothing.
+#[derive(Debug, Default)]
+pub struct Share {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Budget {
+    /// So many bytes, rounded up to pages.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).unwrap_or(u32::MAX);
+        let free = Arc::new(Semaphore::new(units as usize));
+        Self { free, units }
+    }
+
+    /// Waits until so many bytes are free. Cancel safe.
+    pub async fn take(&self, bytes: usize) -> Share {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let taking = Arc::clone(&self.free).acquire_many_owned(units.min(self.units));
+        Share {
+            // Never an error: nobody closes the semaphore.
+            _permit: taking.await.ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn shares_add_up_to_the_budget_and_come_back() {
+        let budget = Budget::new(10 * UNIT);
+        let first = budget.take(6 * UNIT).await;
+        let _second = budget.take(3 * UNIT + 1).await;
+        assert!(timeout(SOON, budget.take(1)).await.is_err());
+        drop(first);
+        assert!(timeout(SOON, budget.take(6 * UNIT)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_larger_than_all_of_it_waits_until_it_is_alone() {
+        let budget = Budget::new(10 * UNIT);
+        let small = budget.take(1).await;
+        assert!(timeout(SOON, budget.take(1 << 40)).await.is_err());
+        drop(small);
+        let large = budget.take(1 << 40).await;
+        assert!(timeout(SOON, budget.take(1)).await.is_err());
+        drop(large);
+        assert!(timeout(SOON, budget.take(1)).await.is_ok());
+    }
+}
