@@ -9,6 +9,7 @@ pub mod receive;
 pub mod sample;
 pub mod setup;
 pub mod ship;
+pub mod spool;
 pub mod state;
 pub mod tail;
 pub mod write;
