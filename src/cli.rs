@@ -67,6 +67,10 @@ pub struct RunArguments {
     /// Seconds that stopping may take before documents in flight are left to the next start.
     #[arg(long, default_value = "10", value_parser = seconds, env = "MODELBEAT_GRACE")]
     grace: Duration,
+    /// While Elasticsearch is away, documents go to a spool of this size in the data folder (such as 8GiB; 0 for none)
+    /// instead of what the pipeline files say (`output.elasticsearch.spool`).
+    #[arg(long, value_name = "SIZE", value_parser = crate::config::spool_bytes, env = "MODELBEAT_SPOOL")]
+    spool: Option<u64>,
 }
 
 /// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).

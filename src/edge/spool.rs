@@ -52,8 +52,6 @@ pub struct Spool {
     next_segment: u64,
     /// What is appended comes behind this checkpoint.
     checkpoint: u64,
-    /// Documents before this number are settled.
-    settled: u64,
     /// Documents before this number were read, or need not be.
     read_to: u64,
     /// Number of the next document.
@@ -200,7 +198,6 @@ impl Spool {
             dirty: false,
             next_segment: 0,
             checkpoint: 0,
-            settled: 0,
             read_to: 0,
             end: 0,
             reading: 0,
@@ -305,7 +302,6 @@ impl Spool {
 
     /// Documents before number `below` are settled: segments that hold only such are deleted.
     pub fn settle(&mut self, below: u64) -> Result<(), Error> {
-        self.settled = self.settled.max(below);
         while self.has_settled_segment(below) {
             self.delete_oldest()?;
         }
@@ -326,20 +322,20 @@ impl Spool {
         while !self.segments.is_empty() {
             self.delete_oldest()?;
         }
-        (self.settled, self.read_to) = (self.end, self.end);
+        self.read_to = self.end;
         Ok(())
+    }
+
+    /// The checkpoint behind which documents are appended.
+    #[must_use]
+    pub fn checkpoint(&self) -> u64 {
+        self.checkpoint
     }
 
     /// Number of the next document to be appended.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.end
-    }
-
-    /// Documents in it that are not known to be settled.
-    #[must_use]
-    pub fn documents(&self) -> u64 {
-        self.end - self.settled
     }
 
     /// Documents that [`Self::read`] has not given yet.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-/// Counters and the present trouble. Shared; every counter only grows.
+/// Counters and the present trouble. Shared; every counter only grows, but for those of the spool.
 #[derive(Debug, Default)]
 pub struct Progress {
     documents: AtomicU64,
@@ -23,6 +23,9 @@ pub struct Progress {
     retries: AtomicU64,
     bytes: AtomicU64,
     checkpoints: AtomicU64,
+    spooled: AtomicU64,
+    spool_documents: AtomicU64,
+    spool_bytes: AtomicU64,
     trouble: Mutex<Trouble>,
 }
 
@@ -49,6 +52,12 @@ pub struct Totals {
     pub bytes: u64,
     /// Checkpoints made durable.
     pub checkpoints: u64,
+    /// Documents written to the spool.
+    pub spooled: u64,
+    /// Documents in the spool now that are not known to be settled: they are in flight. May fall.
+    pub spool_documents: u64,
+    /// Bytes of the spool on disk now. May fall.
+    pub spool_bytes: u64,
 }
 
 impl Totals {
@@ -75,6 +84,9 @@ impl Progress {
             retries: read(&self.retries),
             bytes: read(&self.bytes),
             checkpoints: read(&self.checkpoints),
+            spooled: read(&self.spooled),
+            spool_documents: read(&self.spool_documents),
+            spool_bytes: read(&self.spool_bytes),
             // Last, so that what is settled was counted here before.
             documents: read(&self.documents),
         }
@@ -119,6 +131,15 @@ impl Progress {
 
     pub(super) fn checkpointed(&self) {
         add(&self.checkpoints, 1);
+    }
+
+    pub(super) fn spooled(&self, documents: u64) {
+        self.spooled.fetch_add(documents, Ordering::Relaxed);
+    }
+
+    pub(super) fn spool_holds(&self, documents: u64, bytes: u64) {
+        self.spool_documents.store(documents, Ordering::Relaxed);
+        self.spool_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 

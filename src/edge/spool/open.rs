@@ -39,8 +39,7 @@ pub fn open(
     spool.checkpoint = checkpoint;
     spool.next_segment = found.last().map_or(0, |(number, _)| number + 1);
     spool.end = remains.end;
-    spool.settled = remains.first.unwrap_or(remains.end);
-    spool.read_to = spool.settled;
+    spool.read_to = remains.first.unwrap_or(remains.end);
     if spool.unread() > 0 && !remains.is_marked {
         warn!(
             folder = %folder.display(),

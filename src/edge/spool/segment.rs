@@ -93,7 +93,7 @@ impl Walk {
     /// damaged one is stepped over, since frames stand for themselves.
     pub(super) fn open(path: &Path) -> io::Result<Result<Self, u32>> {
         let file = File::open(path)?;
-        let mut bytes = [0; START as usize];
+        let mut bytes = [0; 32];
         match file.read_exact_at(&mut bytes, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             read => read?,
