@@ -356,6 +356,12 @@ impl Spool {
         self.bytes_max
     }
 
+    /// The error of whoever must not delete anything yet.
+    #[must_use]
+    pub fn keeps(&self, why: &str) -> Error {
+        Error::io("delete segments in", &self.folder)(io::Error::other(why))
+    }
+
     fn write(&mut self, frame: &[u8], documents: u64) -> Result<(), Error> {
         let segment_bytes_max = SEGMENT_BYTES_MAX.min(self.bytes_max / SEGMENTS_IN_BOUND);
         let length = self.segments.back().map_or(0, |last| last.length);

@@ -191,6 +191,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 "elasticsearch refused documents, see dead-letters.ndjson in the data folder"
             );
             self.order(Order::Letters(delivered.refused)).await?;
+            self.sync_letters().await?;
             self.progress.dead_documents(count);
         }
         if let Some(bytes) = delivered.too_large {

@@ -12,7 +12,8 @@
 //!
 //! Invariants: while spooling, every unsettled document is in the spool (or on its way there, and then no cargo is
 //! taken), and nothing overtakes it. A barrier passes once its checkpoint is marked in the spool, settled documents or
-//! not. While direct, there is nothing on disk. One call to the spool at a time, on a thread that may block.
+//! not. What was refused leaves the spool only once its dead letters are durable. While direct, there is nothing on disk.
+//! One call to the spool at a time, on a thread that may block.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -20,6 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -64,6 +66,8 @@ pub(super) struct Spooling {
     read: VecDeque<(u64, u64)>,
     /// Documents before this number of the spool are settled.
     settled: u64,
+    /// Told when dead letters of documents in the spool are durable.
+    letters: Vec<oneshot::Receiver<()>>,
     /// Reading and writing take turns.
     reads_next: bool,
     put_after: Option<Instant>,
@@ -87,8 +91,8 @@ pub(super) enum Put {
 enum Work {
     Put(Put),
     Read,
-    Settle(u64),
-    Clear,
+    Settle(u64, Vec<oneshot::Receiver<()>>),
+    Clear(Vec<oneshot::Receiver<()>>),
 }
 
 #[derive(Debug)]
@@ -129,6 +133,7 @@ impl Spooling {
             end: spool.as_ref().map_or(0, Spool::end),
             read: VecDeque::new(),
             settled: spool.as_ref().map_or(0, |spool| spool.end() - unread),
+            letters: Vec::new(),
             reads_next: true,
             put_after: None,
             rest_after: None,
@@ -311,6 +316,16 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         Ok(())
     }
 
+    /// Dead letters were ordered: while spooling, the spool holds their documents until they are durable.
+    pub(super) async fn sync_letters(&mut self) -> Result<(), Error> {
+        if self.spooling.is_active {
+            let (tell, told) = oneshot::channel();
+            self.order(Order::Sync(tell)).await?;
+            self.spooling.letters.push(told);
+        }
+        Ok(())
+    }
+
     /// All that the lane holds is to be written first, with the barriers where they stand in it.
     fn begin_spooling(&mut self) {
         warn!("elasticsearch takes nothing, documents go to the spool on disk");
@@ -378,10 +393,11 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         let spooling = &mut self.spooling;
         let may_rest = spooling.rest_after.is_none();
         if may_rest && is_settled && spool.unread() == 0 {
-            return Some(Work::Clear);
+            return Some(Work::Clear(std::mem::take(&mut spooling.letters)));
         }
         if may_rest && spool.has_settled_segment(spooling.settled) {
-            return Some(Work::Settle(spooling.settled));
+            let letters = std::mem::take(&mut spooling.letters);
+            return Some(Work::Settle(spooling.settled, letters));
         }
         let reads =
             may_rest && spool.unread() > 0 && self.backlog.is_none() && !self.lane.is_closed();
@@ -425,6 +441,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 .dead_documents(usize::try_from(lost).unwrap_or(usize::MAX));
             let letters = batch.losses.iter().map(letter).collect();
             self.order(Order::Letters(letters)).await?;
+            self.sync_letters().await?;
         }
         let behind = self.lane.taken() + batch.documents.items.len() as u64;
         self.spooling.read.push_back((behind, batch.end));
@@ -454,10 +471,25 @@ impl Work {
                 Done::Put(put, outcome)
             }
             Self::Read => Done::Read(spool.read()),
-            Self::Settle(below) => Done::Settled(spool.settle(below)),
-            Self::Clear => Done::Cleared(spool.clear()),
+            Self::Settle(below, letters) => {
+                Done::Settled(wait_for(letters, spool).and_then(|()| spool.settle(below)))
+            }
+            Self::Clear(letters) => {
+                Done::Cleared(wait_for(letters, spool).and_then(|()| spool.clear()))
+            }
         }
     }
+}
+
+/// Waits until dead letters are durable, as long as their disk takes.
+fn wait_for(letters: Vec<oneshot::Receiver<()>>, spool: &Spool) -> Result<(), spool::Error> {
+    for letter in letters {
+        // Its thread has ended, and its last word ends shipping.
+        letter
+            .blocking_recv()
+            .map_err(|_| spool.keeps("its documents' dead letters are not durable"))?;
+    }
+    Ok(())
 }
 
 /// When to try again; what must not be tried again ends shipping.

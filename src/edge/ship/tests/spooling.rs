@@ -250,6 +250,44 @@ async fn damaged_documents_are_letters_and_the_others_are_sent() {
     assert_eq!(cluster.ids(), (dead_documents..40).collect::<Vec<_>>());
 }
 
+/// The disk waits in real time: so does this test.
+#[tokio::test]
+async fn refused_documents_stay_in_the_spool_until_their_letters_are_durable() {
+    let cluster = Cluster::default();
+    cluster.refuse(0..40);
+    cluster.be(down(100_000));
+    let folder = tempfile::tempdir().unwrap();
+    let mut outlets = outlets(&cluster, folder.path(), 600);
+    outlets.files = None;
+    outlets.spool = open_spool(folder.path(), BYTES_MAX, None);
+    let mut rig = start_on(folder, outlets, pending());
+    rig.send(0..40).await;
+    rig.numbered(1).await;
+    assert_eq!(rig.heard.recv().await, Some(numbered(1)));
+    cluster.recover();
+    let progress = rig.progress.clone();
+    let is_full = || {
+        let trouble = progress.trouble();
+        trouble.is_some_and(|why| why.contains("is full"))
+    };
+    rig.cluster.until(|_| is_full()).await;
+    rig.until(|totals| totals.dead_documents > 10).await;
+    assert!(rig.progress.totals().spool_bytes > 0);
+    let letters = data(rig.folder.path());
+    let ended = tokio::spawn(rig.finish());
+    let mut dropped = 0;
+    while !ended.is_finished() {
+        for path in dead_letters::take(&letters).unwrap() {
+            dropped += dead_letters::read(&path).unwrap().count();
+            std::fs::remove_file(path).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let ended = ended.await.unwrap();
+    assert_eq!(dropped + ended.refused.len(), 40);
+    assert_eq!((ended.totals.spool_bytes, spool_files(&ended)), (0, 0));
+}
+
 /// What happens around a shipper.
 #[derive(Clone, Debug)]
 enum Event {
