@@ -81,7 +81,8 @@ fn lost_in_the_middle_and_back_it_gets_what_waited_and_then_what_is_new() {
     story.label(0..700);
     agent.wait_for_complaint("documents go to the spool on disk");
     story.predict(1_000..3_000);
-    story.label(200..2_000);
+    story.label(700..2_000);
+    story.correct(200..900);
     agent.wait_until_equal("labelled predictions", &2_000, || labelled(&story.home));
     assert_eq!(story.cluster.count("modelbeat.prediction"), 500);
 
@@ -247,6 +248,15 @@ impl Story {
     fn label(&self, ids: Range<u64>) {
         self.home
             .append("logs/labels.jsonl", &lines("label", "actual", 4, ids));
+    }
+
+    /// Another label, of three years later: the winner, if it lands behind the one it corrects.
+    fn correct(&self, ids: Range<u64>) {
+        let lines = lines("label", "actual", 3, ids);
+        self.home.append(
+            "logs/labels.jsonl",
+            &lines.replace("\"ts\":17", "\"ts\":18"),
+        );
     }
 
     fn is_there(&self, name: &str) -> Result<(), String> {
