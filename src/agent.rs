@@ -45,7 +45,8 @@ use crate::config::Config;
 use crate::edge::dead_letters::handed_back;
 use crate::edge::now::now;
 use crate::edge::{
-    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, status, tail, write,
+    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, spool, status, tail,
+    write,
 };
 use crate::flow::engine::{Checkpoint, Engine, ResumeError};
 use health::Reporter;
@@ -92,6 +93,9 @@ pub enum Error {
     /// The output folder.
     #[error(transparent)]
     Write(#[from] write::Error),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
     /// Shipping.
     #[error(transparent)]
     Ship(#[from] ship::Error),
@@ -268,6 +272,7 @@ fn report(pipeline: &str, engine: &Engine, progress: &ship::Progress) {
         stored = documents.stored,
         superseded = documents.superseded,
         refused = documents.dead_documents,
+        in_spool = documents.spool_documents,
         "pipeline ended"
     );
 }
@@ -340,8 +345,18 @@ impl Opened {
             ),
             None => (None, ship::Settings::default()),
         };
+        let spool = match &elastic {
+            Some(_) => {
+                let number = checkpoint
+                    .as_ref()
+                    .map(|checkpoint| checkpoint.cold.edges.number);
+                spool::open(&folder.join("spool"), ship.spool_bytes_max, number)?
+            }
+            None => None,
+        };
         let outlets = ship::Outlets {
             elastic,
+            spool,
             files: file_output.as_ref().map(write::Output::open).transpose()?,
             dead_letters: dead_letters::DeadLetters::new(
                 &folder,

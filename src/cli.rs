@@ -75,6 +75,10 @@ pub struct RunArguments {
     /// Seconds that stopping may take before documents in flight are left to the next start.
     #[arg(long, default_value = "10", value_parser = seconds, env = "MODELBEAT_GRACE")]
     grace: Duration,
+    /// While Elasticsearch is away, documents go to a spool of this size in the data folder (such as 8GiB; 0 for none)
+    /// instead of what the pipeline files say (`output.elasticsearch.spool`).
+    #[arg(long, value_name = "SIZE", value_parser = crate::config::spool_bytes, env = "MODELBEAT_SPOOL")]
+    spool: Option<u64>,
     /// Serve /metrics, /healthz and /readyz on this address; a port alone means 127.0.0.1. Off unless given.
     #[arg(long, value_name = "ADDR", value_parser = address, env = "MODELBEAT_STATUS_LISTEN")]
     status_listen: Option<SocketAddr>,

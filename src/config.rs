@@ -106,6 +106,14 @@ impl Config {
     }
 }
 
+/// The size of a spool as `--spool` writes it, like `output.elasticsearch.spool`, in bytes.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub fn spool_bytes(text: &str) -> Result<u64, String> {
+    output::spool_bytes(text).map_err(|complaint| format!("{}: {}", complaint.what, complaint.help))
+}
+
 /// A config that holds if there are no errors among the faults, and the keys that were asked for on the way.
 fn read_text(
     name: &str,

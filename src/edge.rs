@@ -10,6 +10,7 @@ pub mod receive;
 pub mod sample;
 pub mod setup;
 pub mod ship;
+pub mod spool;
 pub mod state;
 pub mod status;
 pub mod tail;

@@ -14,10 +14,15 @@ use crate::edge::{receive, status};
 
 /// Runs pipeline files until a signal, or to their end.
 pub fn run(arguments: &RunArguments) -> ExitCode {
-    let configs = match check::load(&arguments.files) {
+    let mut configs = match check::load(&arguments.files) {
         Ok(configs) => configs,
         Err(code) => return code,
     };
+    for config in &mut configs {
+        if let (Some(bytes), Some((_, ship))) = (arguments.spool, &mut config.elasticsearch) {
+            ship.spool_bytes_max = bytes;
+        }
+    }
     if let Some(name) = twice(&configs) {
         return log::fail(
             &format!(

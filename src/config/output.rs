@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use crate::config::item::Item;
 use crate::config::section::Section;
-use crate::config::values::Complaint;
+use crate::config::values::{self, Complaint};
 use crate::config::{INDEX_PREFIX, existing_file};
 use crate::edge::elastic::{self, Credentials};
 use crate::edge::{ship, write};
@@ -79,8 +79,23 @@ fn cluster(mut section: Section<'_>) -> Option<(elastic::Settings, ship::Setting
         .and_then(Item::section)
         .map(bulk)
         .unwrap_or_default();
+    let spool_item = section.get("spool");
+    let spool = spool_item
+        .clone()
+        .and_then(|item| item.parse("a size", spool_bytes));
     section.finish();
 
+    let bulk = ship::Settings {
+        spool_bytes_max: spool.unwrap_or(0),
+        ..bulk
+    };
+    let in_flight = bulk.bulk_bytes.saturating_mul(bulk.requests_max) as u64;
+    if let Some(item) = spool_item.filter(|_| (1..in_flight).contains(&bulk.spool_bytes_max)) {
+        item.warn(
+            "`spool` may be too small for what is in flight, and is then of no use",
+            "make it larger than `bulk.bytes` times `bulk.requests`",
+        );
+    }
     let plain = |url: &&Url| url.scheme() == "http";
     if let (Some(item), Some(hosts)) = (&hosts_item, &hosts) {
         if credentials != Credentials::None && hosts.iter().filter(plain).any(|url| !is_local(url))
@@ -168,7 +183,16 @@ fn bulk(mut section: Section<'_>) -> ship::Settings {
         requests_max: requests
             .and_then(|requests| usize::try_from(requests).ok())
             .unwrap_or(default.requests_max),
+        spool_bytes_max: default.spool_bytes_max,
     }
+}
+
+/// `0` for none, or a size: a smaller one than 1 MiB holds too little to be worth a file.
+pub(super) fn spool_bytes(text: &str) -> Result<u64, Complaint> {
+    if text == "0" {
+        return Ok(0);
+    }
+    values::size(text, 1 << 20..=1 << 50)
 }
 
 fn url(text: &str) -> Result<Url, Complaint> {

@@ -328,6 +328,7 @@ fn every_key_is_read() {
         (ship.bulk_bytes, ship.flush_after, ship.requests_max),
         (8 << 20, Duration::from_millis(200), 6)
     );
+    assert_eq!(ship.spool_bytes_max, 2 << 30);
     assert_eq!(config.file_output.unwrap().path, Path::new("out"));
 }
 

@@ -11,8 +11,9 @@
 //!
 //! Invariants: a checkpoint is saved only when every document before its barrier is stored, superseded or durably
 //! dead-lettered, and, where there is a file output, fsynced there; documents behind a barrier go on meanwhile. No two
-//! requests in flight hold one document id. At most `requests_max` requests of `bulk_bytes`, one more being built, and what
-//! the budget of cargo allows are held in memory; beyond, cargo waits in its channel.
+//! requests in flight hold one document id. With a spool, documents durably in it count as safe too, and while it is not
+//! drained all documents go through it (`shipper::spooling`). At most `requests_max` requests of `bulk_bytes`, one more being
+//! built, and what the budget of cargo allows are held in memory; beyond, cargo waits in its channel.
 
 mod answers;
 mod deliver;
@@ -32,7 +33,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::edge::budget::Share;
-use crate::edge::{checkpoint, dead_letters, write};
+use crate::edge::{checkpoint, dead_letters, spool, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
 use crate::flow::engine::Checkpoint;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub flush_after: Duration,
     /// Requests in flight at once, at most.
     pub requests_max: usize,
+    /// Bytes on disk for documents while Elasticsearch is away; 0: they wait in memory, and inputs wait.
+    pub spool_bytes_max: u64,
 }
 
 impl Default for Settings {
@@ -61,6 +64,7 @@ impl Default for Settings {
             bulk_bytes: 4 << 20,
             flush_after: Duration::from_secs(1),
             requests_max: 4,
+            spool_bytes_max: 0,
         }
     }
 }
@@ -94,6 +98,8 @@ pub struct Outlets<T> {
     pub dead_letters: dead_letters::DeadLetters,
     /// Where checkpoints are saved.
     pub checkpoints: checkpoint::Store,
+    /// Where documents go while Elasticsearch is away.
+    pub spool: Option<spool::Spool>,
 }
 
 /// How shipping ended.
@@ -121,6 +127,9 @@ pub enum Error {
     /// The output files' disk.
     #[error(transparent)]
     Files(#[from] write::Error),
+    /// The spool's disk.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
     /// No thread for the disk.
     #[error("cannot start the disk's thread: {0}")]
     Thread(io::Error),
@@ -138,6 +147,7 @@ impl Error {
             | Self::Thread(_)
             | Self::Task(_) => true,
             Self::Checkpoint(error) => error.is_final(),
+            Self::Spool(error) => error.is_final(),
             Self::DeadLetters(_) | Self::Files(_) => false,
         }
     }
@@ -165,6 +175,7 @@ pub async fn run<T: Transport>(
         settings,
         outlets.elastic,
         disk,
+        outlets.spool,
         progress.clone(),
         on_checkpoint,
     )?;

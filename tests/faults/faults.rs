@@ -22,6 +22,7 @@ mod refused;
 mod rotations;
 mod silent;
 mod small_disk;
+mod spool;
 pub(crate) mod stub;
 mod too_large;
 mod torn;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::progress::{Grade, Progress, Suffering};
 use super::{Error, Step, random};
@@ -27,6 +27,8 @@ pub(super) enum Order {
     Documents(Arc<Step>),
     /// Make all that came before durable, then this.
     Checkpoint(Checkpoint),
+    /// Make all that came before durable, and say so.
+    Sync(oneshot::Sender<()>),
 }
 
 /// What the thread works on.
@@ -109,6 +111,11 @@ impl Disk {
                 progress.checkpointed(start.elapsed());
                 Ok(Some(checkpoint))
             }
+            Order::Sync(waiting) => {
+                // Whoever asked may have been given up.
+                waiting.send(()).ok();
+                Ok(None)
+            }
             Order::Letters(_) | Order::Documents(_) => Ok(None),
         }
     }
@@ -120,6 +127,7 @@ impl Disk {
                 Some(files) => Ok(files.append(&step.documents, from)?),
                 None => Ok(()),
             },
+            Order::Sync(_) => self.sync(),
             Order::Checkpoint(checkpoint) => {
                 self.sync()?;
                 Ok(self.checkpoints.save(checkpoint)?)

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::answers::Answers;
 
-/// Counters and the present trouble. Shared; every counter only grows.
+/// Counters and the present trouble. Shared; every counter only grows, but for those of the spool.
 #[derive(Debug, Default)]
 pub struct Progress {
     documents: AtomicU64,
@@ -25,6 +25,9 @@ pub struct Progress {
     retries: AtomicU64,
     bytes: AtomicU64,
     checkpoints: AtomicU64,
+    spooled: AtomicU64,
+    spool_documents: AtomicU64,
+    spool_bytes: AtomicU64,
     trouble: Mutex<Trouble>,
     answers: Answers,
     checkpoint_saved_in: Mutex<Option<Duration>>,
@@ -53,6 +56,12 @@ pub struct Totals {
     pub bytes: u64,
     /// Checkpoints made durable.
     pub checkpoints: u64,
+    /// Documents written to the spool.
+    pub spooled: u64,
+    /// Documents in the spool now that are not known to be settled: they are in flight. May fall.
+    pub spool_documents: u64,
+    /// Bytes of the spool on disk now. May fall.
+    pub spool_bytes: u64,
 }
 
 impl Totals {
@@ -79,6 +88,9 @@ impl Progress {
             retries: read(&self.retries),
             bytes: read(&self.bytes),
             checkpoints: read(&self.checkpoints),
+            spooled: read(&self.spooled),
+            spool_documents: read(&self.spool_documents),
+            spool_bytes: read(&self.spool_bytes),
             // Last, so that what is settled was counted here before.
             documents: read(&self.documents),
         }
@@ -138,6 +150,15 @@ impl Progress {
         add(&self.checkpoints, 1);
         let saved = self.checkpoint_saved_in.lock();
         *saved.unwrap_or_else(PoisonError::into_inner) = Some(took);
+    }
+
+    pub(super) fn spooled(&self, documents: u64) {
+        self.spooled.fetch_add(documents, Ordering::Relaxed);
+    }
+
+    pub(super) fn spool_holds(&self, documents: u64, bytes: u64) {
+        self.spool_documents.store(documents, Ordering::Relaxed);
+        self.spool_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 

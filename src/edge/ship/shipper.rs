@@ -1,5 +1,7 @@
 //! The loop around the lane: takes cargo, sends what is ready, lands what is settled, and passes barriers.
 
+mod spooling;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -13,9 +15,11 @@ use super::disk::{self, Desk, Disk, Order};
 use super::gate::Gate;
 use super::{Cargo, Error, Progress, Settings, Step, Transport};
 use crate::edge::budget::Share;
+use crate::edge::spool::Spool;
 use crate::flow::bulk::Lane;
 use crate::flow::document::Documents;
 use crate::flow::engine::Checkpoint;
+use spooling::Spooling;
 
 /// The loop's state. All of it may be dropped at the deadline: a replay repairs what is missing.
 pub(super) struct Shipper<T, F> {
@@ -32,6 +36,7 @@ pub(super) struct Shipper<T, F> {
     /// The step being packed, and the first item not yet packed.
     backlog: Option<(Arc<Step>, usize)>,
     flights: JoinSet<Delivered>,
+    spooling: Spooling,
     /// Checkpoints that wait for the documents before them: number of the first document behind, and the checkpoint.
     barriers: VecDeque<(u64, Checkpoint)>,
     /// The disk has one checkpoint in hand.
@@ -49,10 +54,16 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         settings: Settings,
         transport: Option<T>,
         disk: Disk,
+        spool: Option<Spool>,
         progress: Arc<Progress>,
         on_checkpoint: F,
     ) -> Result<Self, Error> {
+        let spooling = Spooling::new(spool);
+        let (documents, bytes) = spooling.holds();
+        progress.took(usize::try_from(documents).unwrap_or(usize::MAX));
+        progress.spool_holds(documents, bytes);
         Ok(Self {
+            spooling,
             settings,
             transport: transport.map(Arc::new),
             has_files: disk.files.is_some(),
@@ -73,14 +84,19 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
     /// Until cargo is closed and everything is settled.
     pub(super) async fn drive(&mut self, cargo: &mut mpsc::Receiver<Cargo>) -> Result<(), Error> {
         loop {
+            self.spool();
             self.pack();
             self.pass_barrier().await?;
-            let idle = self.flights.is_empty() && self.lane.is_empty() && self.backlog.is_none();
+            let idle = self.flights.is_empty()
+                && self.lane.is_empty()
+                && self.backlog.is_none()
+                && !self.spooling.is_active();
             if !self.open && idle && self.barriers.is_empty() && !self.saving {
                 return Ok(());
             }
-            let may_take = self.open && self.backlog.is_none() && !self.lane.is_closed();
+            let may_take = self.open && self.may_take();
             let flush_at = self.flush_at.filter(|_| !self.lane.is_closed());
+            let wake_at = self.spooling.wake_at();
             tokio::select! {
                 Some(landed) = self.flights.join_next() => {
                     let delivered = landed.map_err(|error| Error::Task(error.to_string()))?;
@@ -92,6 +108,8 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                     None => self.open = false,
                 },
                 done = self.desk.done.recv() => self.saved(done)?,
+                worked = self.spooling.worked() => self.worked(worked?).await?,
+                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
                 () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => self.lane.close(),
             }
         }
@@ -124,7 +142,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 self.flush_at = None;
                 return;
             }
-            let is_end = !self.open && self.backlog.is_none();
+            let is_end = !self.open && self.backlog.is_none() && !self.spooling.has_unread();
             if !self.lane.is_closed() && !is_end {
                 let flush_at = Instant::now() + self.settings.flush_after;
                 self.flush_at.get_or_insert(flush_at);
@@ -135,6 +153,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             }
             self.flush_at = None;
             if let Some(request) = self.lane.take() {
+                self.spooling.sent(&request);
                 let transport = transport.clone();
                 let (gate, progress) = (self.gate.clone(), self.progress.clone());
                 self.flights
@@ -160,7 +179,9 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         if self.has_files {
             self.order(Order::Documents(step.clone())).await?;
         }
-        if self.transport.is_some() {
+        if self.spooling.is_active() {
+            self.spooling.put(step);
+        } else if self.transport.is_some() {
             self.backlog = Some((step, 0));
         } else {
             // The disk's queue is in order: what is in it is settled before any checkpoint behind it.
@@ -179,9 +200,11 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
                 "elasticsearch refused documents, see `modelbeat dead-letters list`"
             );
             self.order(Order::Letters(delivered.refused)).await?;
+            self.sync_letters().await?;
             self.progress.dead_documents(count);
         }
         self.lane.settled(delivered.first);
+        self.spooling.landed(delivered.first);
         Ok(())
     }
 
@@ -189,7 +212,22 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         if self.barriers.len() >= BARRIERS_MAX {
             self.barriers.pop_back();
         }
-        self.barriers.push_back((self.lane.taken(), checkpoint));
+        let behind = if self.spooling.is_active() {
+            self.spooling.put_barrier(&checkpoint);
+            u64::MAX
+        } else {
+            self.lane.taken()
+        };
+        self.barriers.push_back((behind, checkpoint));
+    }
+
+    /// There is a place for cargo.
+    fn may_take(&self) -> bool {
+        if self.spooling.is_active() {
+            self.spooling.may_take()
+        } else {
+            self.backlog.is_none() && !self.lane.is_closed()
+        }
     }
 
     /// Has the newest checkpoint saved whose documents are all settled.
@@ -208,6 +246,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         }
         if let Some((_, checkpoint)) = passed {
             self.saving = true;
+            self.spooling.passed(&checkpoint);
             self.order(Order::Checkpoint(checkpoint)).await?;
         }
         Ok(())

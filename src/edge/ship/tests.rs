@@ -3,6 +3,7 @@
 
 mod cluster;
 mod rig;
+mod spooling;
 
 use std::future::pending;
 

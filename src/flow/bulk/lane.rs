@@ -4,6 +4,8 @@
 //! correction lands after what it corrects, whatever the cluster does to either request. It also numbers the documents,
 //! which tells a barrier when everything before it is settled.
 
+mod unsettled;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
 

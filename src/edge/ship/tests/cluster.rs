@@ -65,6 +65,11 @@ impl Cluster {
         self.state().moods.extend(moods);
     }
 
+    /// Fine from now on.
+    pub(super) fn recover(&self) {
+        self.state().moods.clear();
+    }
+
     /// Documents that no mood will accept.
     pub(super) fn refuse(&self, ids: impl IntoIterator<Item = u64>) {
         self.state().poison.extend(ids);
@@ -91,6 +96,11 @@ impl Cluster {
     /// Lets one hanging request go on.
     pub(super) fn release(&self) {
         self.0.gate.add_permits(1);
+    }
+
+    /// Whoever sent what is in flight is dead.
+    pub(super) fn forget_flights(&self) {
+        self.state().flying.clear();
     }
 
     /// Waits, in paused time, until it is so.

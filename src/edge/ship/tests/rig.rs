@@ -11,6 +11,7 @@ pub(super) const SETTINGS: Settings = Settings {
     bulk_bytes: 400,
     flush_after: Duration::from_secs(1),
     requests_max: 2,
+    spool_bytes_max: 0,
 };
 
 /// A shipper under way, and what the test holds of it.
@@ -51,6 +52,7 @@ pub(super) fn outlets(
         files: Some(write::Output::open(&output).unwrap()),
         dead_letters: dead_letters::DeadLetters::new(&data(folder), letters),
         checkpoints: checkpoint::Store::open(&data(folder)).unwrap(),
+        spool: None,
     }
 }
 
@@ -61,6 +63,15 @@ pub(super) fn start_with(
 ) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let outlets = outlets(cluster, folder.path(), dead_letter_bytes);
+    start_on(folder, outlets, deadline)
+}
+
+pub(super) fn start_on(
+    folder: tempfile::TempDir,
+    outlets: Outlets<Cluster>,
+    deadline: impl Future<Output = ()> + Send + 'static,
+) -> Rig {
+    let cluster = outlets.elastic.clone().unwrap_or_default();
     let (cargo, receiver) = mpsc::channel(2);
     let (tell, heard) = mpsc::channel(100);
     let progress = Arc::new(Progress::default());
@@ -76,7 +87,7 @@ pub(super) fn start_with(
     Rig {
         folder,
         cargo,
-        cluster: cluster.clone(),
+        cluster,
         progress,
         heard,
         run: tokio::spawn(run),
