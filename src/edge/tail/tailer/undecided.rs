@@ -97,9 +97,11 @@ impl Undecided {
     }
 
     fn look(&mut self, seen: Seen) {
+        // The scan that meets it proves no quiet.
+        let quiet = u32::from(self.scans > 0);
         self.scans = self.scans.saturating_add(1);
         if seen == self.seen {
-            self.quiet_scans = self.quiet_scans.saturating_add(1);
+            self.quiet_scans = self.quiet_scans.saturating_add(quiet);
         } else {
             self.seen = seen;
             self.quiet_scans = 0;
@@ -285,8 +287,11 @@ impl Tailer {
             .filter(|source| source.id.input == input);
         let all_had_a_turn = own
             .filter(|source| source.packing().is_none())
-            // Half a line that is about to end as a record: only then is there evidence of it.
-            .all(|source| source.used > 0 && (source.named || source.key().is_some()));
+            .all(|source| {
+                // What a deleted file still holds must have been read: only then is there evidence of it.
+                let has_evidence = source.key().is_some() && !source.queued;
+                source.used > 0 && (source.named || has_evidence)
+            });
         if all_had_a_turn && (self.once || undecided.quiet_scans > 0) {
             Next::Compare
         } else {

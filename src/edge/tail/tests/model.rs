@@ -230,7 +230,17 @@ fn check(actions: &[Action]) {
     came.retain(|record| !model.possible.contains(record) || model.certain.contains(record));
     came.sort();
     model.certain.sort();
-    assert_eq!(came, model.certain);
+    let missing: Vec<_> = model
+        .certain
+        .iter()
+        .filter(|line| !came.contains(line))
+        .collect();
+    let doubled = came.windows(2).filter(|pair| pair[0] == pair[1]);
+    let doubled: Vec<_> = doubled.map(|pair| &pair[0]).collect();
+    assert!(
+        came == model.certain,
+        "missing: {missing:?}, doubled: {doubled:?}"
+    );
     for possible in &model.possible {
         let times = desk
             .records
