@@ -3,3 +3,5 @@
 //!
 //! The nouns of `tests/it` serve here too: [`crate::agent`] (the program under test), [`crate::cluster`] (the node that
 //! `tests/run` started). A fault that needs a cluster to misbehave, or a node of its own to stop and start, finds it here.
+
+mod kill_storm;
