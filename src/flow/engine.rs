@@ -386,6 +386,8 @@ fn dead_letter(batch: &Batch, offset: u64, reason: String, record: &[u8]) -> Dea
 type Index = Arc<str>;
 
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! Invariant: which label wins depends on the labels, not on the order they came in. The winner is the label with the
 //! latest label time (one without a time loses to one with), of equal times the one that arrived last.
 
+mod beaten;
 mod cold;
 mod early;
 mod hot;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::event::Timestamp;
 use crate::flow::quality::Outcome;
 
+pub use beaten::{Beaten, Losers, UNDISPUTED};
 pub use cold::{Cold, ColdError, Delta, Edges, Row, key_of_row};
 pub use early::{Address, Early};
 pub use open::Open;
@@ -134,6 +136,8 @@ pub struct Join {
     pub opens: Opens,
     /// Labels that wait for their prediction.
     pub earlies: early::Earlies,
+    /// The classes that lost among the labels of both.
+    pub beaten: Beaten,
 }
 
 /// What became of a prediction.
@@ -151,6 +155,7 @@ impl Join {
         Self {
             opens: Opens::new(settings.state_bytes_max),
             earlies: early::Earlies::default(),
+            beaten: Beaten::default(),
         }
     }
 
@@ -164,14 +169,11 @@ impl Join {
                     return Met::Duplicate(ticket);
                 }
                 if let Some(truth) = other.truth.filter(|truth| truth.shared) {
-                    let disputed = other.disputed;
-                    let (id, beaten) = (Box::default(), Vec::new());
                     shared = Some(Early {
-                        id,
+                        id: Box::default(),
                         truth,
                         arrived: open.arrived,
-                        disputed,
-                        beaten,
+                        losers: other.losers,
                         published: false,
                     });
                 }

@@ -4,7 +4,9 @@ use crate::flow::decode::Record;
 use crate::flow::document::Documents;
 use crate::flow::engine::{AHEAD_MAX_MS, Engine};
 use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
-use crate::flow::join::{Address, Key, Met, Open, Ticket, Truth, Verdict};
+use crate::flow::join::{
+    Address, Join, Key, Losers, Met, Open, Ticket, Truth, UNDISPUTED, Verdict,
+};
 use crate::flow::mapping::Unmapped;
 use crate::flow::quality::{Judgement, Outcome, Scored, TaskKind};
 use crate::flow::windows::{Judged, Pane, Place};
@@ -57,7 +59,7 @@ impl Engine {
                 self.state.held.push(ticket, now, None);
                 self.orphan_found(&early, model, now, out);
                 let actual = self.state.tables.value(early.truth.actual);
-                self.set_label(ticket, early.truth, early.disputed, &early.beaten);
+                self.set_label(ticket, early.truth, early.losers);
                 self.ship_joined(ticket, &actual, Some(held), out);
             }
             None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
@@ -106,10 +108,11 @@ impl Engine {
             }
         }
         if !met {
-            self.state
-                .join
-                .earlies
-                .put(Address { key, model }, &label.id, said.truth, now);
+            let Join {
+                earlies, beaten, ..
+            } = &mut self.state.join;
+            let address = Address { key, model };
+            earlies.put(address, &label.id, said.truth, now, beaten);
         }
         Ok(())
     }
@@ -120,19 +123,26 @@ impl Engine {
             return;
         };
         let Some(old) = open.truth else {
-            self.set_label(ticket, said.truth, false, &[]);
+            self.set_label(ticket, said.truth, UNDISPUTED);
             let held = self.state.held.take(ticket);
             self.ship_joined(ticket, &said.actual, held, out);
             return;
         };
-        let newly_disputed = said.truth.actual != old.actual && !open.disputed;
+        let (losers_before, contradicts) = (open.losers, said.truth.actual != old.actual);
+        let newly_disputed = contradicts && losers_before == UNDISPUTED;
         let verdict = said.truth.against(&old);
         let wins = matches!(verdict, Verdict::Moves | Verdict::Corrects);
+        let loser = if wins { old } else { said.truth };
+        let losers = if contradicts {
+            self.state.join.beaten.with(losers_before, loser.actual)
+        } else {
+            losers_before
+        };
         // A label that only repeats must not mark the prediction as changed: it would be written anew.
-        if (wins || newly_disputed)
+        if (wins || losers != losers_before)
             && let Some(open) = self.state.join.opens.get_mut(ticket)
         {
-            open.disputed |= newly_disputed;
+            open.losers = losers;
             if wins {
                 open.truth = Some(said.truth);
                 open.revision += u32::from(verdict == Verdict::Corrects);
@@ -141,7 +151,7 @@ impl Engine {
         if newly_disputed {
             self.count_dispute(ticket);
         }
-        if verdict == Verdict::Outdated && said.truth.actual != old.actual {
+        if contradicts && !wins {
             self.count_beaten(ticket, said.truth.actual);
         }
         if !wins {
@@ -153,15 +163,15 @@ impl Engine {
     }
 
     /// The first label of a prediction.
-    fn set_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool, beaten: &[Outcome]) {
+    fn set_label(&mut self, ticket: Ticket, truth: Truth, losers: Losers) {
         if let Some(open) = self.state.join.opens.get_mut(ticket) {
             open.truth = Some(truth);
-            open.disputed = disputed;
+            open.losers = losers;
             open.revision += 1;
         }
-        self.count_label(ticket, truth, disputed);
-        for actual in beaten {
-            self.count_beaten(ticket, *actual);
+        self.count_label(ticket, truth, losers != UNDISPUTED);
+        for class in self.state.join.beaten.classes(losers).to_vec() {
+            self.count_beaten(ticket, Outcome::Class(class));
         }
         self.pair(ticket, None);
     }

@@ -13,7 +13,7 @@ use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
 use crate::flow::event::{SourceKey, Timestamp, Value};
 use crate::flow::host::History;
-use crate::flow::join::{Address, Cold, Early, Join, Opens, OpensState};
+use crate::flow::join::{Address, Beaten, Cold, Early, Join, Opens, OpensState};
 use crate::flow::names::Names;
 use crate::flow::quality::{Outcome, Task, TaskKind};
 use crate::flow::slices::{Cuts, OTHER, Slices};
@@ -61,6 +61,7 @@ struct Kept<'e> {
     last_version: i64,
     opens: OpensState,
     earlies: Vec<(Address, Early)>,
+    beaten: Beaten,
     windows: WindowsState,
     /// Borrowed when it is written: it is the largest part, and a copy of it would count against the memory bound.
     held: Cow<'e, held::Held>,
@@ -280,6 +281,7 @@ impl Engine {
             last_version: tables.last_version,
             opens,
             earlies: join.earlies.to_vec(),
+            beaten: join.beaten.clone(),
             windows: windows_state,
             held: Cow::Borrowed(held),
             history: history.clone(),
@@ -359,6 +361,7 @@ impl Engine {
         engine.state.join = Join {
             opens,
             earlies: kept.earlies.into_iter().collect(),
+            beaten: kept.beaten,
         };
         engine.state.held = kept.held.into_owned();
         engine.state.checkpoints = checkpoint.cold.edges.number;

@@ -6,11 +6,8 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
+use crate::flow::join::beaten::{Beaten, Losers, UNDISPUTED};
 use crate::flow::join::{Key, Truth, Verdict};
-use crate::flow::quality::Outcome;
-
-/// Beaten values kept of a label; more contradictions than this are a broken feed, and only leave out a zero.
-const BEATEN_MAX: usize = 16;
 
 /// Whom a waiting label is for: a key, and a model where the label names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,10 +27,8 @@ pub struct Early {
     pub truth: Truth,
     /// When the first label for this address came in; its patience runs from here.
     pub arrived: Timestamp,
-    /// Labels with different values came for this address.
-    pub disputed: bool,
-    /// The other values that came for it.
-    pub beaten: Vec<Outcome>,
+    /// The other values that came for this address.
+    pub losers: Losers,
     /// It has been published as an orphan (end of a `--once` run), and still waits.
     pub published: bool,
 }
@@ -58,7 +53,14 @@ impl Earlies {
     }
 
     /// Lets a label wait; against one already waiting for the same address, the later by label time wins.
-    pub fn put(&mut self, address: Address, id: &str, truth: Truth, now: Timestamp) {
+    pub fn put(
+        &mut self,
+        address: Address,
+        id: &str,
+        truth: Truth,
+        now: Timestamp,
+        beaten: &mut Beaten,
+    ) {
         if let Some(early) = self.waiting.get_mut(&address) {
             let verdict = truth.against(&early.truth);
             let wins = matches!(verdict, Verdict::Corrects | Verdict::Moves);
@@ -69,10 +71,7 @@ impl Earlies {
             };
             early.published &= !wins;
             if loser.actual != early.truth.actual {
-                early.disputed = true;
-                if !early.beaten.contains(&loser.actual) && early.beaten.len() < BEATEN_MAX {
-                    early.beaten.push(loser.actual);
-                }
+                early.losers = beaten.with(early.losers, loser.actual);
             }
             return;
         }
@@ -80,8 +79,7 @@ impl Earlies {
             id: id.into(),
             truth,
             arrived: now,
-            disputed: false,
-            beaten: Vec::new(),
+            losers: UNDISPUTED,
             published: false,
         };
         self.waiting.insert(address, early);

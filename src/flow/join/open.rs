@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
+use crate::flow::join::beaten::{Losers, UNDISPUTED};
 use crate::flow::join::{Key, Truth};
 use crate::flow::quality::Outcome;
 
@@ -35,8 +36,8 @@ pub struct Open {
     pub scores: Box<[(u32, f64)]>,
     /// The winning label, once there is one.
     pub truth: Option<Truth>,
-    /// Labels with different values came for it.
-    pub disputed: bool,
+    /// The other values that labels gave it.
+    pub losers: Losers,
     /// How often its label was set or changed.
     pub revision: u32,
     /// In memory, how many tickets on the next one with this key is; 0: there is none.
@@ -60,7 +61,7 @@ impl Open {
             score: None,
             scores: Box::default(),
             truth: None,
-            disputed: false,
+            losers: UNDISPUTED,
             revision: 0,
             next: 0,
             changed: 0,

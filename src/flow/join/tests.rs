@@ -285,8 +285,11 @@ fn a_label_may_come_first_and_a_shared_one_serves_every_version() {
         time: None,
         shared: true,
     };
-    join.earlies
-        .put(Address { key, model: None }, "1", truth, Timestamp(5));
+    let address = Address { key, model: None };
+    let Join {
+        earlies, beaten, ..
+    } = &mut join;
+    earlies.put(address, "1", truth, Timestamp(5), beaten);
     let Met::New(first, Some(early)) =
         join.predict(Open::new(key, Timestamp(0), Timestamp(9), 0, 0), 0)
     else {
