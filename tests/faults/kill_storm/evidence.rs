@@ -14,6 +14,9 @@ use super::Storm;
 use crate::agent::Home;
 use crate::published::Published;
 
+/// One part of it.
+type Writing = fn(&Storm, &Path);
+
 /// What happened, as it happens.
 pub(super) struct Chronicle {
     began: Instant,
@@ -48,7 +51,7 @@ impl Storm {
     pub(super) fn keep_evidence(&mut self) {
         let folder = self.home.keep().to_owned();
         eprintln!(
-            "kill storm: failed with {:?}; everything is kept in {}: chronicle.log, lives/, logs/, data/, told.ndjson, \
+            "kill storm: failed with {:?}; everything is kept in {}: chronicle.log, lives/, node/, logs/, data/, told.ndjson, \
              stored.ndjson and differences.txt",
             self.weather,
             folder.display()
@@ -60,7 +63,7 @@ impl Storm {
                 self.chronicle.keep_output("last", &ended.output);
             }
         }
-        let parts: [(&str, fn(&Self, &Path)); 4] = [
+        let parts: [(&str, Writing); 4] = [
             ("told.ndjson", Self::write_told),
             ("node/", Self::copy_node_logs),
             ("stored.ndjson", Self::write_stored),

@@ -41,16 +41,15 @@ impl Node {
     pub(super) fn start() -> Self {
         // A room that `tests/run` clears away if this process cannot; or one that the next `tests/run` finds abandoned.
         let owner = std::process::id();
-        let (room, own) = match std::env::var_os("MODELBEAT_TEST_ROOM") {
-            Some(room) => (PathBuf::from(room), None),
-            None => {
-                let room = TempDir::with_prefix(format!("modelbeat-tests.{owner}."));
-                let room = room.expect("a temporary folder");
-                // Root runs the node as another user.
-                let reachable = Permissions::from_mode(0o755);
-                fs::set_permissions(room.path(), reachable).expect("our folder");
-                (room.path().to_owned(), Some(room))
-            }
+        let (room, own) = if let Some(room) = std::env::var_os("MODELBEAT_TEST_ROOM") {
+            (PathBuf::from(room), None)
+        } else {
+            let room = TempDir::with_prefix(format!("modelbeat-tests.{owner}."));
+            let room = room.expect("a temporary folder");
+            // Root runs the node as another user.
+            let reachable = Permissions::from_mode(0o755);
+            fs::set_permissions(room.path(), reachable).expect("our folder");
+            (room.path().to_owned(), Some(room))
         };
         let mut node = Self {
             data: room.join(format!("storm-{owner}")),
@@ -132,9 +131,10 @@ fn es_node(command: &str, data: &Path, arguments: &[&str]) -> Result<(), String>
         .output()
         .map_err(|error| format!("es-node cannot be run: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("es-node {command}: {said}")),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("es-node {command}: {said}"))
     }
 }
 

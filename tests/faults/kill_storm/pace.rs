@@ -1,7 +1,7 @@
 //! What holds the storm together: everybody writes one chapter while the agent lives one life, and nobody waits for anybody
 //! to finish it. Here too is where the agent listens at the moment, and what nobody can know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
@@ -19,7 +19,7 @@ struct State {
     /// So many chapters may be told.
     open: usize,
     /// So many have been told, by each who tells.
-    told: HashMap<String, usize>,
+    told: BTreeMap<String, usize>,
     /// Who panicked.
     broken: Option<String>,
     over: bool,
@@ -85,14 +85,10 @@ impl Pace {
             drop(state);
             panic!("{who} panicked: see above");
         }
-        let mut behind: Vec<String> = state
-            .told
-            .iter()
-            .filter(|(_, told)| **told < chapters)
-            .map(|(who, told)| format!("{who} has told {told} of {chapters} chapters"))
-            .collect();
-        behind.sort();
+        let behind = state.told.iter().filter(|(_, told)| **told < chapters);
         behind
+            .map(|(who, told)| format!("{who} has told {told} of {chapters} chapters"))
+            .collect()
     }
 
     /// Where the agent listens, once it does.

@@ -79,7 +79,9 @@ impl Story {
             mut chapters,
             ..
         } = teller;
-        chapters.iter_mut().for_each(|told| chance.shuffle(told));
+        for told in &mut chapters {
+            chance.shuffle(told);
+        }
         Self { chapters }
     }
 
