@@ -9,7 +9,8 @@
 //! STORM_KILLS=100 STORM_CROWDED=1 tests/run kill_storm          with so little memory that state goes to disk
 //! ```
 //!
-//! A storm that fails keeps its folder, with what differs and all that is stored, and says where.
+//! `STORM_PREDICTIONS` says how many there are in each life, `STORM_PIPELINE` names a file with another pipeline for the same
+//! story. A storm that fails keeps its folder, with what differs and all that is stored, and says where.
 
 mod chance;
 mod evidence;
@@ -78,6 +79,8 @@ const REST_EVERY: usize = 25;
 /// Lives between two outages of the node.
 const OUTAGE_EVERY: usize = 12;
 
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
 /// A checkpoint is made every ten seconds; who waits longer for one to be written kills anyway.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -121,6 +124,9 @@ impl Weather {
     }
 
     fn pipeline(&self) -> String {
+        if let Some(path) = std::env::var_os("STORM_PIPELINE") {
+            return fs::read_to_string(path).expect("the pipeline of STORM_PIPELINE");
+        }
         // The least that can be asked for.
         let (join, quality) = if self.is_crowded {
             (", max_state: 8MiB", "max_state: 8MiB")
@@ -356,19 +362,34 @@ impl Storm {
         self.chronicle.keep_output("once", &ended.output);
         self.compare(&told).expect("nothing came since");
         told::first(told.differences_of_orphans(&self.prefix)).expect("just the labels for nobody");
+        self.assert_no_dead_letters();
         let everything = format!("{}-*", self.prefix.name);
         let documents = self
             .prefix
             .cluster()
             .count(&everything, &json!({ "match_all": {} }));
+        let Self {
+            weather,
+            outages,
+            pace,
+            ..
+        } = self;
         eprintln!(
-            "kill storm: seed {} passed: {kills} kills, {} outages of the node, {} events ({} predictions perhaps more than once), {documents} documents, {:.0?}",
-            self.weather.seed,
-            self.outages,
+            "kill storm: passed with {weather:?}: {outages} outages of the node, {} events, {}, {documents} documents, {:.0?}",
             self.story.events(),
-            told.perhaps_again.len(),
+            pace.counts(),
             self.began.elapsed()
         );
+    }
+
+    #[track_caller]
+    fn assert_no_dead_letters(&self) {
+        let folder = fs::read_dir(self.home.path("data/storm")).expect("the data folder");
+        for entry in folder.map(|entry| entry.expect("an entry")) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_empty = entry.metadata().expect("metadata").len() == 0;
+            assert!(!name.starts_with("dead-letters") || is_empty, "{name}");
+        }
     }
 
     /// A last life that is long enough. Returns what was told.
@@ -385,11 +406,38 @@ impl Storm {
         told.perhaps_again = self.pace.perhaps_again();
         self.chronicle
             .note("everybody has told; waiting for what is stored");
-        wait::until("all that was told to be stored", || {
-            self.look_after_agent();
-            self.compare(&told)
+        let expected = told.counts();
+        self.wait_gently("every prediction and its label to be stored", |storm| {
+            let stored = storm.stored();
+            (stored == expected)
+                .then_some(())
+                .ok_or_else(|| format!("{stored:?} are stored, of {expected:?}"))
+        });
+        self.wait_gently("all that was told to be stored", |storm| {
+            storm.compare(&told)
         });
         told
+    }
+
+    /// Asks now and then: a node that is asked all the time has no time to store.
+    #[track_caller]
+    fn wait_gently(&mut self, what: &str, attempt: impl Fn(&Self) -> Result<(), String>) {
+        wait::until(what, || {
+            self.look_after_agent();
+            attempt(self).inspect_err(|seen| {
+                self.chronicle.note(seen);
+                thread::sleep(ASK_EVERY);
+            })
+        });
+        self.chronicle.note(&format!("waited for {what}"));
+    }
+
+    /// How many predictions are stored, and how many of them with a label.
+    fn stored(&self) -> [u64; 2] {
+        let indices = self.prefix.indices("predictions");
+        let joined = json!({ "term": { "label.state": "joined" } });
+        [json!({ "match_all": {} }), joined]
+            .map(|query| self.prefix.cluster().count(&indices, &query))
     }
 
     /// The first difference between what is stored and what was told.

@@ -209,10 +209,12 @@ impl Agent {
         self.child.wait().expect("our child");
     }
 
-    /// SIGKILL, and what it had said until then.
+    /// SIGKILL, unless it has ended by itself, and what it had said until then.
     #[track_caller]
     pub(crate) fn killed(mut self) -> Ended {
-        self.kill();
+        if self.is_running() {
+            self.kill();
+        }
         self.wait_for_end()
     }
 

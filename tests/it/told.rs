@@ -159,6 +159,13 @@ impl Told {
         differences
     }
 
+    /// How many predictions there are, each once, and how many of them have a label.
+    pub(crate) fn counts(&self) -> [u64; 2] {
+        let rows = recount::join(self);
+        let labelled = rows.iter().filter(|row| row.label.is_some());
+        [rows.len() as u64, labelled.count() as u64]
+    }
+
     /// Id → the label that holds, where no prediction has that id.
     pub(crate) fn orphans(&self) -> BTreeMap<&str, &Label> {
         let rows = recount::join(self);

@@ -25,6 +25,8 @@ struct State {
     over: bool,
     address: Option<String>,
     perhaps_again: HashMap<PredictionKey, usize>,
+    /// What happened how often.
+    counts: BTreeMap<&'static str, usize>,
 }
 
 impl Pace {
@@ -107,6 +109,21 @@ impl Pace {
 
     pub(super) fn perhaps_again(&self) -> HashMap<PredictionKey, usize> {
         self.state().perhaps_again.clone()
+    }
+
+    /// It happened once more.
+    pub(super) fn count(&self, what: &'static str) {
+        *self.state().counts.entry(what).or_default() += 1;
+    }
+
+    /// What happened how often, in words.
+    pub(super) fn counts(&self) -> String {
+        let state = self.state();
+        let counts = state.counts.iter();
+        let texts: Vec<String> = counts
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect();
+        texts.join(", ")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

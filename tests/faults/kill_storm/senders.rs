@@ -127,13 +127,19 @@ impl Sender {
                 None => Answer::Refused,
             };
             match answer {
-                Answer::Accepted => return true,
+                Answer::Accepted => {
+                    self.pace.count("accepted posts");
+                    return true;
+                }
                 Answer::Refused => {}
-                Answer::None => post.events.iter().for_each(|event| {
-                    if let Event::Prediction(prediction) = event {
-                        self.pace.doubt(prediction.key());
+                Answer::None => {
+                    self.pace.count("posts without an answer");
+                    for event in &post.events {
+                        if let Event::Prediction(prediction) = event {
+                            self.pace.doubt(prediction.key());
+                        }
                     }
-                }),
+                }
             }
             thread::sleep(RETRY);
         }

@@ -112,6 +112,7 @@ impl Writer {
         let older = numbered(&self.path, 1);
         if self.way == Way::Renamed {
             fs::rename(&self.path, older).expect("rename");
+            self.pace.count("renamed logs");
             self.lingering = Some(self.chance.index(LINGERING));
             return;
         }
@@ -122,6 +123,7 @@ impl Writer {
         }
         fs::copy(&self.path, older).expect("copy");
         self.file.set_len(0).expect("truncate");
+        self.pace.count("copied and truncated logs");
     }
 
     /// Every older log has a number one higher, the oldest first.
