@@ -115,11 +115,14 @@ impl Weather {
                     .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
             })
         };
+        let is_crowded = number("STORM_CROWDED", 0) > 0;
+        // The least bound of memory holds some 25,000 of them.
+        let predictions_a_life = if is_crowded { 800 } else { 300 };
         Self {
             seed: number("STORM_SEED", 1) as u64,
             kills: number("STORM_KILLS", 6),
-            predictions_a_life: number("STORM_PREDICTIONS", 300),
-            is_crowded: number("STORM_CROWDED", 0) > 0,
+            predictions_a_life: number("STORM_PREDICTIONS", predictions_a_life),
+            is_crowded,
         }
     }
 
@@ -142,7 +145,6 @@ impl Weather {
         Size {
             chapters: self.kills,
             predictions_a_chapter: self.predictions_a_life,
-            id_length: if self.is_crowded { 600 } else { 12 },
         }
     }
 }

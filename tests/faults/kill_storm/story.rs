@@ -60,8 +60,6 @@ pub(super) struct Story {
 pub(super) struct Size {
     pub(super) chapters: usize,
     pub(super) predictions_a_chapter: usize,
-    /// Ids are padded to this many characters, where memory is to be filled.
-    pub(super) id_length: usize,
 }
 
 impl Story {
@@ -180,7 +178,7 @@ impl Teller {
         let scores = [a, b, 1_000 - a - b].map(|score| score as f64 / 1_000.0);
         let best = (0..3).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         Prediction {
-            id: format!("{number:0>width$}", width = self.size.id_length),
+            id: format!("request-{number:06}"),
             time: midnight + (since_start - half + disorder),
             version: "1",
             predicted: CLASSES[best.expect("three")].to_owned(),
@@ -260,7 +258,6 @@ fn the_same_seed_tells_the_same_story_and_another_seed_another() {
     let size = Size {
         chapters: 3,
         predictions_a_chapter: 50,
-        id_length: 12,
     };
     let lines = |seed| -> Vec<String> {
         let story = Story::draw(seed, size);
