@@ -18,6 +18,7 @@ mod node;
 mod pace;
 mod senders;
 mod story;
+mod weather;
 mod writers;
 
 use std::fs;
@@ -35,43 +36,14 @@ use self::evidence::Chronicle;
 use self::node::{Node, Stop};
 use self::pace::Pace;
 use self::senders::Sender;
-use self::story::{SENDERS, Size, Story, Way};
+use self::story::{SENDERS, Story, Way};
+use self::weather::Weather;
 use self::writers::Writer;
 use crate::agent::{Agent, Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
 use crate::published::Published;
 use crate::told::{self, Told};
 use crate::wait;
-
-/// `@JOIN@` and `@QUALITY@` are the storm's settings of memory.
-const PIPELINE: &str = r#"
-pipeline: storm
-agent: {id: storm}
-inputs:
-  - {type: file, paths: ["logs/renamed.jsonl*", "logs/copied.jsonl*"], format: json}
-  - {type: http, listen: 127.0.0.1:0}
-mapping:
-  prediction:
-    when: {event: prediction}
-    id: id
-    time: ts
-    model: {const: credit-card}
-    version: version
-    predicted: predicted
-    score: scores
-    slices: {app_channel: channel}
-  label: {when: {event: label}, id: id, time: ts, actual: actual}
-task: {kind: multiclass}
-windows: [1m, 1h]
-join: {early_label_ttl: 30d, hold: 1s@JOIN@}
-quality: {@QUALITY@}
-publish_every: 2s
-host: off
-output:
-  elasticsearch:
-    hosts: ["${ELASTICSEARCH_URL}"]
-    index_prefix: ${INDEX_PREFIX}
-"#;
 
 /// Lives between two times of rest, in which all that was told so far is compared.
 const REST_EVERY: usize = 25;
@@ -94,58 +66,6 @@ fn whatever_is_killed_every_event_is_stored_once_and_every_window_is_right() {
     if let Err(panic) = outcome {
         storm.keep_evidence();
         resume_unwind(panic);
-    }
-}
-
-/// How hard it storms.
-#[derive(Clone, Debug)]
-struct Weather {
-    seed: u64,
-    kills: usize,
-    predictions_a_life: usize,
-    /// Memory is so little that predictions and windows go to disk.
-    is_crowded: bool,
-}
-
-impl Weather {
-    fn from_environment() -> Self {
-        let number = |name: &str, default: usize| {
-            std::env::var(name).map_or(default, |text| {
-                text.parse()
-                    .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
-            })
-        };
-        let is_crowded = number("STORM_CROWDED", 0) > 0;
-        // The least bound of memory holds some 25,000 of them.
-        let predictions_a_life = if is_crowded { 800 } else { 300 };
-        Self {
-            seed: number("STORM_SEED", 1) as u64,
-            kills: number("STORM_KILLS", 6),
-            predictions_a_life: number("STORM_PREDICTIONS", predictions_a_life),
-            is_crowded,
-        }
-    }
-
-    fn pipeline(&self) -> String {
-        if let Some(path) = std::env::var_os("STORM_PIPELINE") {
-            return fs::read_to_string(path).expect("the pipeline of STORM_PIPELINE");
-        }
-        // The least that can be asked for.
-        let (join, quality) = if self.is_crowded {
-            (", max_state: 8MiB", "max_state: 8MiB")
-        } else {
-            ("", "")
-        };
-        PIPELINE
-            .replace("@JOIN@", join)
-            .replace("@QUALITY@", quality)
-    }
-
-    fn size(&self) -> Size {
-        Size {
-            chapters: self.kills,
-            predictions_a_chapter: self.predictions_a_life,
-        }
     }
 }
 

@@ -56,6 +56,10 @@ impl Storm {
             self.weather,
             folder.display()
         );
+        // Who is still bringing the node back keeps it from being cleared away, and what is stored from being read.
+        if catch_unwind(AssertUnwindSafe(|| self.end_outage())).is_err() {
+            eprintln!("kill storm: the node did not come back, see above");
+        }
         // The agent's output is kept like that of those before it.
         if let Some(agent) = self.agent.take() {
             let kept = catch_unwind(AssertUnwindSafe(|| agent.killed()));
