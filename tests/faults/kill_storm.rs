@@ -329,29 +329,32 @@ impl Storm {
         self.chronicle
             .note("everybody has told; waiting for what is stored");
         let expected = told.counts();
-        self.wait_gently("every prediction and its label to be stored", |storm| {
-            let stored = storm.stored();
-            (stored == expected)
-                .then_some(())
-                .ok_or_else(|| format!("{stored:?} are stored, of {expected:?}"))
-        });
+        let mut before = self.stored();
+        while before != expected {
+            before = self.wait_gently("more predictions and labels to be stored", |storm| {
+                let stored = storm.stored();
+                (stored != before)
+                    .then_some(stored)
+                    .ok_or_else(|| format!("{stored:?} are stored, of {expected:?}"))
+            });
+        }
         self.wait_gently("all that was told to be stored", |storm| {
             storm.compare(&told)
         });
+        self.chronicle.note("all that was told is stored");
         told
     }
 
     /// Asks now and then: a node that is asked all the time has no time to store.
     #[track_caller]
-    fn wait_gently(&mut self, what: &str, attempt: impl Fn(&Self) -> Result<(), String>) {
+    fn wait_gently<T>(&mut self, what: &str, attempt: impl Fn(&Self) -> Result<T, String>) -> T {
         wait::until(what, || {
             self.look_after_agent();
             attempt(self).inspect_err(|seen| {
                 self.chronicle.note(seen);
                 thread::sleep(ASK_EVERY);
             })
-        });
-        self.chronicle.note(&format!("waited for {what}"));
+        })
     }
 
     /// How many predictions are stored, and how many of them with a label.
