@@ -51,6 +51,7 @@ const REST_EVERY: usize = 25;
 /// Lives between two outages of the node.
 const OUTAGE_EVERY: usize = 12;
 
+/// Between two questions to a node that is busy storing.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// A checkpoint is made every ten seconds; who waits longer for one to be written kills anyway.
@@ -137,7 +138,7 @@ impl Storm {
 
     fn rage(&mut self) {
         for life in 0..self.weather.kills {
-            // In the middle of a stretch: the times of rest have a node.
+            // Not in the first of them: there is something to lose by then.
             if life % OUTAGE_EVERY == OUTAGE_EVERY.min(self.weather.kills) / 3 {
                 self.begin_outage();
             }
