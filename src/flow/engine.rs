@@ -425,6 +425,8 @@ type Index = Arc<str>;
 #[cfg(test)]
 mod found_tests;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ mod fail_over;
 mod forbidden;
 mod healthy;
 mod hostile_http;
+mod kill_storm;
 mod nonsense;
 mod odd_lines;
 mod outage;

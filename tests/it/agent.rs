@@ -25,6 +25,12 @@ impl Home {
         Self(TempDir::with_prefix("modelbeat-").expect("a temporary folder"))
     }
 
+    /// Keeps the folder when the story ends, for a person to look into.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.0.disable_cleanup(true);
+        self.0.path()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -146,6 +152,15 @@ impl Agent {
         line["address"].as_str().expect("an address").to_owned()
     }
 
+    /// The first log line with this message, if there is one by now.
+    pub(crate) fn logged(&self, message: &str) -> Option<Value> {
+        self.output
+            .lines()
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|line| line["message"] == message)
+    }
+
     #[track_caller]
     fn wait_for<T>(&mut self, what: &str, find: impl Fn(&Value) -> Option<T>) -> T {
         let output = self.output.clone();
@@ -199,11 +214,13 @@ impl Agent {
         self.child.wait().expect("our child");
     }
 
-    /// SIGKILL, or nothing if it has ended by itself.
-    pub(crate) fn kill_if_running(mut self) {
+    /// SIGKILL, unless it has ended by itself, and what it had said until then.
+    #[track_caller]
+    pub(crate) fn killed(mut self) -> Ended {
         if self.is_running() {
             self.kill();
         }
+        self.wait_for_end()
     }
 
     /// SIGTERM, as an init system stops it, and its end.

@@ -38,6 +38,11 @@ impl Cluster {
         Self::new(variable("MODELBEAT_TEST_ES"), None, None)
     }
 
+    /// A story's own node without security.
+    pub(crate) fn at(url: &str) -> Self {
+        Self::new(url.to_owned(), None, None)
+    }
+
     /// The node with HTTPS and authentication; we are its superuser.
     pub(crate) fn secured() -> Self {
         let user = variable("MODELBEAT_TEST_ES_SECURE_USER");

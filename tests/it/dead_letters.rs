@@ -179,7 +179,7 @@ fn killed_at_any_moment_a_retry_loses_and_doubles_nothing() {
         if ended {
             break;
         }
-        retry.kill_if_running();
+        retry.killed();
     }
     story.retry(&[]).expect_code(0);
     story.once().expect_code(0);

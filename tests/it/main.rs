@@ -2,7 +2,7 @@
 //!
 //! `tests/run` starts the nodes and fetches the data; a story that needs them and does not find them fails and says so.
 //! What the stories share are nouns of their own: [`agent`] (the program under test), [`cluster`] (the node it ships to),
-//! [`documents`] (what is stored, in a form that can be compared), [`published`] (the quality documents, by window),
+//! [`documents`] (what is stored, in a form that can be compared), [`published`] (the quality documents, by window), [`told`] (what they must say, by a recount),
 //! [`nannyml`] (real data, and what scikit-learn makes of it), [`wait`] (conditions with a deadline). What breaks, and what
 //! becomes of it then, is in [`faults`]. Nothing here asserts on time.
 #![allow(
@@ -39,4 +39,5 @@ mod setup;
 mod simulation;
 mod spill;
 mod status;
+mod told;
 mod wait;

@@ -27,6 +27,8 @@ pub(crate) struct WindowKey {
 #[derive(Clone)]
 pub(crate) struct Published {
     pub(crate) windows: BTreeMap<WindowKey, Value>,
+    /// Window → `_index/_id` of its document.
+    places: BTreeMap<WindowKey, String>,
     /// Window → the version that Elasticsearch stores its document under.
     pub(crate) versions: BTreeMap<WindowKey, u64>,
     /// Window → class → its document.
@@ -39,6 +41,7 @@ impl Published {
     pub(crate) fn under(prefix: &Prefix) -> Self {
         let mut found = Self {
             windows: BTreeMap::new(),
+            places: BTreeMap::new(),
             versions: BTreeMap::new(),
             classes: BTreeMap::new(),
             cells: BTreeMap::new(),
@@ -61,6 +64,8 @@ impl Published {
             "modelbeat.quality" => {
                 let version = hit["_version"].as_u64().expect("a version");
                 self.versions.insert(key.clone(), version);
+                let place = format!("{}/{}", text(hit, "_index"), text(hit, "_id"));
+                self.places.insert(key.clone(), place);
                 self.windows.insert(key, document_again)
             }
             "modelbeat.quality.class" => {
@@ -76,6 +81,12 @@ impl Published {
             // Threshold sweeps are not these stories' subject.
             _ => None,
         }
+    }
+
+    /// Where a window's document is, and what it is about, for a message.
+    pub(crate) fn place(&self, key: &WindowKey) -> String {
+        let place = self.places.get(key).map_or("(nowhere)", String::as_str);
+        format!("{place} {key:?}")
     }
 
     /// (actual, predicted) → count of one window.

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::nannyml;
+use crate::told::{CLASSES, Label, Prediction};
 
 /// The days taken, by how their rows' times begin.
 const DAYS: [&str; 5] = [
@@ -23,9 +24,6 @@ const DAYS: [&str; 5] = [
 /// Its predictions come after two batches of labels.
 const LATE_DAY: &str = "2020-10-02";
 
-/// The classes by name: so scikit-learn orders columns, and so a map of score columns is read.
-pub(super) const CLASSES: [&str; 3] = ["highstreet_card", "prepaid_card", "upmarket_card"];
-
 /// A class that only mistaken labels name, all of which are corrected in the end.
 pub(super) const MISTAKEN_CLASS: &str = "debit_card";
 
@@ -33,24 +31,6 @@ pub(super) const BATCHES: usize = 5;
 
 /// How many labels name a prediction that nobody made.
 const UNKNOWN: u64 = 40;
-
-#[derive(Clone)]
-pub(super) struct Prediction {
-    pub(super) id: String,
-    pub(super) time: Timestamp,
-    pub(super) version: &'static str,
-    pub(super) predicted: String,
-    /// Of each of [`CLASSES`].
-    pub(super) scores: [f64; 3],
-    pub(super) channel: String,
-}
-
-#[derive(Clone)]
-pub(super) struct Label {
-    pub(super) id: String,
-    pub(super) time: Timestamp,
-    pub(super) actual: String,
-}
 
 pub(super) struct Log {
     /// In order of time, a few of them twice.

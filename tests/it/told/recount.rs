@@ -2,12 +2,13 @@
 //! no code with modelbeat, keeps nothing between two calls, and is in no hurry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use super::log::{CLASSES, Label, Prediction};
+use super::{CLASSES, Label, Prediction, Told};
 use crate::published::WindowKey;
 
 /// A probability this close to 0 or 1 is not told from it (scikit-learn's clipping of old, and DESIGN's).
@@ -21,6 +22,7 @@ pub(super) struct Window<'r> {
     end: Timestamp,
     rows: Vec<&'r Row<'r>>,
     duplicates: usize,
+    perhaps_more_duplicates: usize,
 }
 
 /// A prediction and what is known of it.
@@ -31,17 +33,18 @@ pub(super) struct Row<'l> {
     /// Labels came that do not say the same.
     disputed: bool,
     times_again: usize,
+    times_perhaps_again: usize,
 }
 
 /// Each prediction once, with the label that holds: the latest, of equally late ones the last to come.
-pub(super) fn join<'l>(predictions: &'l [Prediction], labels: &'l [Label]) -> Vec<Row<'l>> {
+pub(super) fn join(told: &Told) -> Vec<Row<'_>> {
     let mut by_id: HashMap<&str, Vec<&Label>> = HashMap::new();
-    for label in labels {
+    for label in &told.labels {
         by_id.entry(&label.id).or_default().push(label);
     }
-    let mut rows: Vec<Row<'l>> = Vec::new();
+    let mut rows: Vec<Row<'_>> = Vec::new();
     let mut places = HashMap::new();
-    for prediction in predictions {
+    for prediction in &told.predictions {
         if let Some(&place) = places.get(&(&prediction.id, prediction.version)) {
             let first: &mut Row<'_> = &mut rows[place];
             first.times_again += 1;
@@ -58,59 +61,84 @@ pub(super) fn join<'l>(predictions: &'l [Prediction], labels: &'l [Label]) -> Ve
             label: labels.iter().copied().max_by_key(|label| label.time),
             disputed: classes.len() > 1,
             times_again: 0,
+            times_perhaps_again: told
+                .perhaps_again
+                .get(&prediction.key())
+                .copied()
+                .unwrap_or(0),
         });
     }
     rows
 }
 
-/// Every window that a prediction belongs to: day and month, each whole and by channel.
-pub(super) fn windows<'r>(rows: &'r [Row<'r>]) -> BTreeMap<WindowKey, Window<'r>> {
+/// Every window that a prediction belongs to: of each length, the whole and by channel.
+pub(super) fn windows<'r>(
+    rows: &'r [Row<'r>],
+    lengths: &[&str],
+) -> BTreeMap<WindowKey, Window<'r>> {
     let mut windows: BTreeMap<WindowKey, Window<'r>> = BTreeMap::new();
     for row in rows {
-        let day = row.prediction.time.to_zoned_datetime(TimeZone::UTC).date();
-        let lengths = [
-            ("1d", day, day + 1.day()),
-            (
-                "1mo",
-                day.first_of_month(),
-                day.first_of_month() + 1.month(),
-            ),
-        ];
         let slices = [
             ("_all", ""),
             ("app_channel", row.prediction.channel.as_str()),
         ];
-        for (length, start, end) in lengths {
+        for length in lengths {
+            let (start, end) = span(length, row.prediction.time);
             for (slice, value) in slices {
                 let key = WindowKey {
-                    length: length.to_owned(),
-                    start: midnight(start),
+                    length: (*length).to_owned(),
+                    start,
                     version: row.prediction.version.to_owned(),
                     slice: slice.to_owned(),
                     value: value.to_owned(),
                 };
                 let empty = || Window {
-                    end: midnight(end),
+                    end,
                     rows: Vec::new(),
                     duplicates: 0,
+                    perhaps_more_duplicates: 0,
                 };
                 let window = windows.entry(key).or_insert_with(empty);
                 window.rows.push(row);
                 window.duplicates += row.times_again;
+                window.perhaps_more_duplicates += row.times_perhaps_again;
             }
         }
     }
     windows
 }
 
-fn midnight(day: Date) -> Timestamp {
-    day.to_zoned_datetime(TimeZone::UTC)
+/// Start and end of the window of this length that a moment falls in.
+#[track_caller]
+fn span(length: &str, time: Timestamp) -> (Timestamp, Timestamp) {
+    let time = time.to_zoned_datetime(TimeZone::UTC);
+    let (day, hour, minute) = (time.date(), time.hour(), time.minute());
+    let midnight = |day: Date| day.at(0, 0, 0, 0);
+    let (start, length) = match length {
+        "1m" => (day.at(hour, minute, 0, 0), 1.minute()),
+        "1h" => (day.at(hour, 0, 0, 0), 1.hour()),
+        "1d" => (midnight(day), 1.day()),
+        "1mo" => (midnight(day.first_of_month()), 1.month()),
+        other => panic!("windows of {other} are not recounted"),
+    };
+    (utc(start), utc(start + length))
+}
+
+fn utc(time: DateTime) -> Timestamp {
+    time.to_zoned_datetime(TimeZone::UTC)
         .expect("in range")
         .timestamp()
 }
 
 impl Window<'_> {
-    /// What the window's own document must say, but for the delays.
+    /// Whether the document's count of predictions that came again can be: at least as often as they were told again, and no
+    /// oftener than they may have arrived.
+    pub(super) fn duplicates(&self) -> RangeInclusive<u64> {
+        let least = self.duplicates as u64;
+        least..=least + self.perhaps_more_duplicates as u64
+    }
+
+    /// What the window's own document must say, but for duplicates and delays.
     pub(super) fn numbers(&self) -> Numbers {
         let labelled = self.labelled().count();
         let correct = self
@@ -129,7 +157,6 @@ impl Window<'_> {
             ("judged", labelled),
             ("correct", correct),
             ("unanswered", 0),
-            ("duplicates", self.duplicates),
             ("late_labels", late),
             ("corrected_labels", disputed),
         ] {
