@@ -6,13 +6,22 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::flow::body::DEPTH_MAX;
+use crate::flow::decode::depth::is_too_deep;
 use crate::flow::decode::{Record, Row};
 use crate::flow::event::Field;
 
 /// A path deeper than this is matched as nested objects only: each level doubles the ways to read its dots.
 const DOTTED_DEPTH_MAX: usize = 6;
+
+/// Levels of a value that is wanted whole, such as scores by class. Deeper ones mean nothing to anybody here, and each
+/// level takes room on the stack.
+const WHOLE_DEPTH_MAX: usize = 16;
+
+/// What is said of a deeper one.
+const TOO_DEEP: &str = "a mapped value nests deeper than 16 levels";
 
 /// One level of the tree of wanted paths.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +76,9 @@ pub(super) fn rows<'a>(
     each: &mut impl FnMut(&Row<'_, 'a>),
 ) -> Result<(), String> {
     let text = text.trim_ascii();
+    if is_too_deep(text.as_bytes()) {
+        return Err(format!("nested deeper than {DEPTH_MAX} levels"));
+    }
     match text.as_bytes().first() {
         Some(b'{') => row(text, tree, slots, fields, each),
         Some(b'[') => {
@@ -102,9 +114,13 @@ fn row<'a>(
     fields.clear();
     fields.resize(slots, Field::Absent);
     let mut deserializer = sonic_rs::Deserializer::from_str(text);
-    Walk { node: tree, fields }
-        .deserialize(&mut deserializer)
-        .map_err(|error| explain(&error))?;
+    Walk {
+        node: tree,
+        fields,
+        whole: 0,
+    }
+    .deserialize(&mut deserializer)
+    .map_err(|error| explain(&error))?;
     deserializer.end().map_err(|error| explain(&error))?;
     each(&Row {
         fields,
@@ -121,6 +137,9 @@ fn explain(error: &sonic_rs::Error) -> String {
         .next()
         .unwrap_or("not JSON")
         .trim_end_matches([':', '.']);
+    if what.starts_with(TOO_DEEP) {
+        return TOO_DEEP.into();
+    }
     format!("not valid JSON: {what}")
 }
 
@@ -128,12 +147,23 @@ fn explain(error: &sonic_rs::Error) -> String {
 struct Walk<'t, 'f, 'a> {
     node: &'t Node,
     fields: &'f mut [Field<'a>],
+    /// Levels into a value that is wanted whole.
+    whole: usize,
 }
 
 impl<'a> Walk<'_, '_, 'a> {
     fn set(&mut self, field: Field<'a>) {
         if let Some(place) = self.node.slot.and_then(|slot| self.fields.get_mut(slot)) {
             *place = field;
+        }
+    }
+
+    /// The level below, where this one is wanted whole.
+    fn deeper<E: Error>(&self) -> Result<usize, E> {
+        if self.whole < WHOLE_DEPTH_MAX {
+            Ok(self.whole + 1)
+        } else {
+            Err(E::custom(TOO_DEEP))
         }
     }
 }
@@ -198,6 +228,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                 map.next_value_seed(Walk {
                     node: &LEAF,
                     fields: &mut value,
+                    whole: self.deeper()?,
                 })?;
                 let [value] = value;
                 if let Some(child) = child {
@@ -210,6 +241,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                 map.next_value_seed(Walk {
                     node: child,
                     fields: self.fields,
+                    whole: 0,
                 })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -232,6 +264,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                 let more = sequence.next_element_seed(Walk {
                     node: &LEAF,
                     fields: &mut value,
+                    whole: self.deeper()?,
                 })?;
                 let [value] = value;
                 if more.is_some() {
@@ -245,6 +278,7 @@ impl<'a> Visitor<'a> for Walk<'_, '_, 'a> {
                 sequence.next_element_seed(Walk {
                     node: child,
                     fields: self.fields,
+                    whole: 0,
                 })?
             } else {
                 sequence.next_element::<IgnoredAny>()?.map(|_| ())

@@ -10,7 +10,7 @@ use modelbeat::flow::lines::{Framing, Run, Splitter};
 use serde_json::Value;
 
 /// Short, so that a fuzzer meets it.
-const RECORD_BYTES_MAX: usize = 512;
+const RECORD_BYTES_MAX: usize = 2_048;
 
 /// 2026-11-24T09:00:00Z.
 const NOW: Timestamp = Timestamp(1_795_510_800_000);
