@@ -337,7 +337,6 @@ impl Opened {
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
-        save_first(&mut engine, &checkpoints)?;
         let (elastic, ship) = match elasticsearch {
             Some((settings, ship)) => (
                 Some(connect(&settings, &index_prefix, options.once, vitals).await?),
@@ -354,7 +353,7 @@ impl Opened {
             }
             None => None,
         };
-        let outlets = ship::Outlets {
+        let mut outlets = ship::Outlets {
             elastic,
             spool,
             files: file_output.as_ref().map(write::Output::open).transpose()?,
@@ -407,6 +406,7 @@ impl Opened {
                 counters,
             });
         }
+        save_first(&mut engine, &mut outlets)?;
         Ok(Self {
             pipeline,
             engine,
@@ -422,12 +422,24 @@ impl Opened {
 
 /// Saves where a start begins: the versions of the documents to come hang on it. On a disk that is full the clock
 /// vouches for them until the next checkpoint is saved.
-fn save_first(engine: &mut Engine, checkpoints: &checkpoint::Store) -> Result<(), Error> {
+fn save_first(
+    engine: &mut Engine,
+    outlets: &mut ship::Outlets<elastic::Elastic>,
+) -> Result<(), Error> {
     let first = engine
         .start(now())
         .map_err(|error| Error::State(error.to_string()))?;
-    match checkpoints.save(&first) {
-        Ok(()) => engine.committed(first.cold.edges.number),
+    let number = first.cold.edges.number;
+    // What is spooled from here on comes behind this checkpoint, and is made again if it is not saved.
+    if let Some(Err(error)) = outlets.spool.as_mut().map(|spool| spool.mark(number)) {
+        if error.is_final() {
+            return Err(error.into());
+        }
+        warn!(%error, "the spool cannot take a checkpoint, starting without one");
+        return Ok(());
+    }
+    match outlets.checkpoints.save(&first) {
+        Ok(()) => engine.committed(number),
         Err(error) if error.is_final() => return Err(error.into()),
         Err(error) => warn!(%error, "cannot save a checkpoint, starting all the same"),
     }

@@ -1,3 +1,4 @@
+//! libFuzzer makes the bytes, `subjects/body.rs` says what must hold of them.
 #![no_main]
 
 #[path = "../subjects.rs"]
