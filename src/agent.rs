@@ -29,6 +29,7 @@
 
 mod health;
 mod intake;
+mod pace;
 mod pump;
 mod sources;
 

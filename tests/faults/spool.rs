@@ -51,7 +51,7 @@ fn away_from_the_start_and_killed_twice_it_stores_what_an_undisturbed_run_stores
     let mut agent = story.run().start();
     // What memory does not hold leaves it with a checkpoint: so checkpoints pass.
     wait::until("predictions to be on disk", || {
-        story.is_there("data/away/open-predictions/version")
+        story.is_there("data/away/open-predictions")
     });
     agent.kill();
 
