@@ -338,7 +338,6 @@ impl Opened {
             let (open, early, windows) = engine.waiting();
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
-        save_first(&mut engine, &checkpoints)?;
         let (elastic, ship) = match elasticsearch {
             Some((settings, ship)) => (
                 Some(connect(&settings, &index_prefix, options.once, vitals).await?),
@@ -408,6 +407,8 @@ impl Opened {
                 counters,
             });
         }
+        // Last: a start that is refused leaves the folder as it was.
+        save_first(&mut engine, &outlets.checkpoints)?;
         Ok(Self {
             pipeline,
             engine,
