@@ -29,6 +29,7 @@
 
 mod health;
 mod intake;
+mod pace;
 mod pump;
 mod sources;
 
@@ -406,6 +407,7 @@ impl Opened {
                 counters,
             });
         }
+        // Last: a start that is refused leaves the folder as it was.
         save_first(&mut engine, &mut outlets)?;
         Ok(Self {
             pipeline,

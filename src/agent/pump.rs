@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use crate::agent::health::Reporter;
 use crate::agent::intake::Weighed;
+use crate::agent::pace::Pace;
 use crate::edge::budget::Budget;
 use crate::edge::now::now;
 use crate::edge::ship::Cargo;
@@ -21,15 +22,6 @@ use crate::flow::engine::{Engine, Intake};
 /// Bytes of documents between the engine and shipping, and of those that are being packed: several steps of the engine,
 /// each of which makes some two bytes out of one it read.
 const CARGO_BYTES_MAX: usize = 16 << 20;
-
-/// Time between checkpoints: what a kill -9 replays at most.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-
-/// Making a checkpoint may take this share of the time at most: large states are checkpointed less often.
-const CHECKPOINT_SHARE: u32 = 20;
-
-/// Time between checkpoints when changes fill the memory bound before that.
-const CROWDED_CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
 /// While nothing comes in, a checkpoint that is on its way is asked after this often.
 const SAVED_POLL: Duration = Duration::from_millis(100);
@@ -46,8 +38,7 @@ pub(super) struct Pump {
     saved: Arc<AtomicU64>,
     /// Number of the checkpoint that is on its way, if one is.
     under_way: Option<u64>,
-    /// When the latest checkpoint was made.
-    made: Instant,
+    pace: Pace,
     reporter: Reporter,
 }
 
@@ -76,25 +67,27 @@ impl Pump {
             budget: Budget::new(CARGO_BYTES_MAX),
             saved,
             under_way: None,
-            made: Instant::now(),
+            pace: Pace::new(Instant::now()),
             reporter,
         }
     }
 
     /// Runs until the sources are gone or shipping is; returns the engine for its totals.
     pub(super) fn run(mut self, runtime: &Handle) -> Engine {
-        let mut checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
-        let mut changed = false;
         loop {
             self.hear_of_saved();
             let mut out = Documents::default();
+            let mut changed = false;
             self.reporter.does(Doing::Waiting);
-            let next = self.next(runtime, checkpoint_at);
+            let next = self.next(runtime);
             self.reporter.does(Doing::Working);
             let ends = matches!(next, Next::End);
             match next {
                 Next::Take((Intake::Batch(batch), _share)) => {
                     self.engine.push(&batch, now(), &mut out);
+                    if batch.restart {
+                        self.pace.met();
+                    }
                     changed = true;
                 }
                 Next::Take((Intake::Host(snapshot), _share)) => {
@@ -130,6 +123,7 @@ impl Pump {
             }
             changed |= !out.is_empty();
             if changed {
+                self.pace.changed();
                 self.reporter.changed();
             }
             self.reporter.report(&self.engine);
@@ -139,16 +133,15 @@ impl Pump {
                 return self.engine;
             }
             if self.engine.is_crowded() {
-                checkpoint_at = checkpoint_at.min(self.made + CROWDED_CHECKPOINT_EVERY);
+                self.pace.crowded();
             }
             // One at a time: each holds what the one before it does until that is known to be saved.
-            if ends || (changed && self.under_way.is_none() && Instant::now() >= checkpoint_at) {
+            let is_due = self.pace.wait(Instant::now()) == Some(Duration::ZERO);
+            if ends || (is_due && self.under_way.is_none()) {
                 let Some(took) = self.checkpoint() else {
                     return self.engine;
                 };
-                self.made = Instant::now();
-                checkpoint_at = self.made + CHECKPOINT_EVERY.max(took * CHECKPOINT_SHARE);
-                changed = false;
+                self.pace.made(Instant::now(), took);
             }
             if ends {
                 return self.engine;
@@ -165,22 +158,18 @@ impl Pump {
     }
 
     /// Waits for the sources, but no longer than until the engine or the checkpoint has work.
-    fn next(&mut self, runtime: &Handle, checkpoint_at: Instant) -> Next {
-        let least = if self.under_way.is_some() {
-            SAVED_POLL
-        } else {
-            Duration::from_millis(10)
+    fn next(&mut self, runtime: &Handle) -> Next {
+        let until_checkpoint = match self.under_way {
+            Some(_) => Some(SAVED_POLL),
+            None => self.pace.wait(Instant::now()),
         };
-        let until_checkpoint = checkpoint_at
-            .saturating_duration_since(Instant::now())
-            .max(least);
-        let until_checkpoint = until_checkpoint.min(self.reporter.wait());
-        let wait = match self.engine.deadline() {
-            Some(deadline) => until_checkpoint.min(Duration::from_millis(
-                u64::try_from(deadline.since(now())).unwrap_or(0),
-            )),
-            None => until_checkpoint,
-        };
+        let until_deadline = self.engine.deadline().map(|deadline| {
+            Duration::from_millis(u64::try_from(deadline.since(now())).unwrap_or(0))
+        });
+        let wait = [until_checkpoint, until_deadline]
+            .into_iter()
+            .flatten()
+            .fold(self.reporter.wait(), Duration::min);
         match runtime.block_on(async { tokio::time::timeout(wait, self.intake.recv()).await }) {
             Ok(Some(intake)) => Next::Take(intake),
             Ok(None) => Next::End,

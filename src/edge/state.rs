@@ -20,8 +20,8 @@
 //! while the disk has less, nothing is begun, and the caller may come again ([`Error::NoRoom`]). Any other failed write ends
 //! the process.
 //!
-//! The folder is made when the first prediction leaves memory. It is not opened by two processes: the data folder's
-//! lock is held before.
+//! The folder is made when the first prediction leaves memory, as `open-predictions.new` until it is whole. It is not opened
+//! by two processes: the data folder's lock is held before.
 
 mod shelf;
 
@@ -125,6 +125,8 @@ impl State {
     /// # Errors
     /// The disk; or the store is not of this checkpoint's time.
     pub fn recover(&self, deltas: Option<(&Delta, &RowsDelta)>) -> Result<(), Error> {
+        shelf::remove_unfinished(&self.folder)
+            .map_err(|error| self.failed("remove what is unfinished of")(error.into()))?;
         let is_there = self.folder.is_dir();
         let Some((delta, rows)) = deltas else {
             let folder = self.folder.clone();
@@ -195,6 +197,10 @@ impl State {
             return Ok(shelf);
         }
         // Only the one who writes opens, so there is no race for it.
+        let is_there = self.folder.try_exists();
+        if !is_there.map_err(|error| self.failed("find")(error.into()))? {
+            Shelf::make(&self.folder).map_err(self.failed("make"))?;
+        }
         let shelf = Shelf::open(&self.folder).map_err(self.failed("open"))?;
         Ok(self.shelf.get_or_init(|| shelf))
     }

@@ -51,7 +51,7 @@ fn away_from_the_start_and_killed_twice_it_stores_what_an_undisturbed_run_stores
     let mut agent = story.run().start();
     // What memory does not hold leaves it with a checkpoint: so checkpoints pass.
     wait::until("predictions to be on disk", || {
-        story.is_there("data/away/open-predictions/version")
+        story.is_there("data/away/open-predictions")
     });
     agent.kill();
 
@@ -140,8 +140,12 @@ fn a_damaged_spool_costs_its_damaged_documents_and_says_how_many() {
     story.predict(0..2_000);
     let mut agent = story.run().start();
     agent.wait_for_complaint("documents go to the spool on disk");
-    // The checkpoint that waited counts on the spool: what is in it now is not made again.
-    wait::until("a checkpoint", || story.is_there("data/away/checkpoint"));
+    // The checkpoint that waited counts on the spool: what is in it now is not made again. The one of the start knows no log.
+    wait::until("a checkpoint that knows the log", || {
+        let checkpoint = fs::read(story.home.path("data/away/checkpoint")).unwrap_or_default();
+        let knows = String::from_utf8_lossy(&checkpoint).contains("predictions.jsonl");
+        knows.then_some(()).ok_or_else(|| "none yet".to_owned())
+    });
     agent.kill();
 
     let segment = story

@@ -2,11 +2,15 @@
 //!
 //! Driven by [`super::State`]. What is written of a delta is bracketed by two notes of its number, so that one that a crash
 //! cut short is known, and safe to write again: rows and notes overwrite themselves.
+//!
+//! fjall cannot open what a crash left of a database that was being made. So it is made beside its place, and moved there
+//! once it is whole and closed; all its paths come from the folder it is opened with.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::compaction::Leveled;
@@ -60,12 +64,23 @@ pub(super) struct Seen {
 }
 
 impl Shelf {
-    /// Opens the database, or makes it.
+    /// Makes the database, which is not there: it is whole and durable when it is, whenever a crash comes.
+    pub(super) fn make(folder: &Path) -> fjall::Result<()> {
+        remove_unfinished(folder)?;
+        let unfinished = unfinished(folder);
+        DirBuilder::new().mode(0o700).create(&unfinished)?;
+        let shelf = Self::open(&unfinished)?;
+        shelf.note(Seen::default())?;
+        shelf.database.persist(PersistMode::SyncAll)?;
+        drop(shelf);
+        sync(&unfinished.join("keyspaces"))?;
+        sync(&unfinished)?;
+        fs::rename(&unfinished, folder)?;
+        Ok(folder.parent().map_or(Ok(()), sync)?)
+    }
+
+    /// Opens the database.
     pub(super) fn open(folder: &Path) -> fjall::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
         let database = Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -208,6 +223,24 @@ impl Shelf {
         }
         batch.commit()
     }
+}
+
+/// Removes what a crash left of a database that was being made: nothing was in it yet.
+pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(unfinished(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Where a database is made.
+fn unfinished(folder: &Path) -> PathBuf {
+    folder.with_extension("new")
+}
+
+/// Makes names in the folder durable.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Where a window lies.

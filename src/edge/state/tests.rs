@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 mod damage;
+mod made;
 
 use super::*;
 use crate::flow::event::Timestamp;
