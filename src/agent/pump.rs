@@ -20,7 +20,7 @@ use crate::flow::engine::{Engine, Intake};
 
 /// Bytes of documents between the engine and shipping, and of those that are being packed: several steps of the engine,
 /// each of which makes some two bytes out of one it read.
-const CARGO_BYTES_MAX: usize = 16 << 20;
+pub(super) const CARGO_BYTES_MAX: usize = 16 << 20;
 
 /// Time between checkpoints: what a kill -9 replays at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ impl Pump {
         engine: Engine,
         once: bool,
         intake: mpsc::Receiver<Weighed>,
-        cargo: mpsc::Sender<Cargo>,
+        (cargo, budget): (mpsc::Sender<Cargo>, Budget),
         saved: Arc<AtomicU64>,
         reporter: Reporter,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Pump {
             once,
             intake,
             cargo,
-            budget: Budget::new(CARGO_BYTES_MAX),
+            budget,
             saved,
             under_way: None,
             made: Instant::now(),
