@@ -106,3 +106,46 @@ fn hint(error: &io::Error) -> &'static str {
         _ => "check the disk and the kernel's log",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(troubles: &mut Troubles, path: &Path) {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        troubles.report(path, &error);
+    }
+
+    #[test]
+    fn a_path_is_in_trouble_until_it_can_be_read_or_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["mended", "gone", "stays"].map(|name| folder.path().join(name));
+        let mut troubles = Troubles::default();
+        for path in &paths {
+            std::fs::write(path, "").unwrap();
+            report(&mut troubles, path);
+        }
+        troubles.clear(&paths[0]);
+        std::fs::remove_file(&paths[1]).unwrap();
+        troubles.forget(1);
+        let unread = troubles.unread();
+        assert_eq!(unread.len(), 1);
+        assert_eq!(unread[0].path, paths[2]);
+        assert!(unread[0].reason.contains("let modelbeat's user read"));
+    }
+
+    #[test]
+    fn a_trouble_that_is_not_met_again_is_forgotten_in_the_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut troubles = Troubles::default();
+        for round in 0..2 * STANDS_FOR {
+            troubles.forget(round);
+            report(&mut troubles, file.path());
+        }
+        assert_eq!(troubles.unread().len(), 1);
+        troubles.forget(3 * STANDS_FOR - 2);
+        assert_eq!(troubles.unread().len(), 1);
+        troubles.forget(3 * STANDS_FOR - 1);
+        assert_eq!(troubles.unread(), []);
+    }
+}
