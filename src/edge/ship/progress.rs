@@ -223,8 +223,10 @@ impl Progress {
         }
     }
 
-    pub(super) fn paces(&self, pacing: Pacing) {
-        *self.pacing.lock().unwrap_or_else(PoisonError::into_inner) = pacing;
+    /// Looks under the lock, so that of two requests the later look stays.
+    pub(super) fn paces(&self, look: impl FnOnce() -> Pacing) {
+        let mut pacing = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
+        *pacing = look();
     }
 }
 

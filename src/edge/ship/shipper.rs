@@ -66,7 +66,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             progress.has_spool(bytes_max);
         }
         let gate = Gate::new(&settings);
-        progress.paces(gate.pacing());
+        progress.paces(|| gate.pacing());
         Ok(Self {
             spooling,
             settings,
