@@ -170,7 +170,7 @@ impl Size {
         self.health.refused()
     }
 
-    /// Time since the record at `offset` became durable, seldom less and never more than it may be; of what was there at the
+    /// Time since the record at `offset` became durable: rather too long by a moment than too short; of what was there at the
     /// start, since then. `None`: there is no such record yet.
     #[must_use]
     pub fn age(&self, offset: u64) -> Option<Duration> {

@@ -1,7 +1,7 @@
 //! What others may see of a journal while it works: whether it takes records, and since when the oldest unread one waits.
 //!
-//! Invariant: [`Ages`] never says that a record is younger than it is, nor, of one appended since the start, older by more
-//! than the time that its neighbours in memory span. Driven by the writer.
+//! Invariant: a record appended since the start never seems younger than it is, and what is remembered has a bound, whatever
+//! the number of records. Driven by the writer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

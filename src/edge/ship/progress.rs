@@ -341,7 +341,11 @@ impl Drop for Suffering<'_> {
     /// A task that is given up (the grace is over) mends nothing, and says nothing.
     fn drop(&mut self) {
         if std::mem::take(&mut self.suffers) {
-            self.lock().sufferers -= 1;
+            let mut trouble = self.lock();
+            trouble.sufferers -= 1;
+            if self.is_disk {
+                trouble.on_disk = None;
+            }
         }
     }
 }

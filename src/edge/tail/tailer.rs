@@ -132,6 +132,7 @@ impl Tailer {
 
     /// Looks at the file system for one input: finds new files, notices renames and deletions, queues what has news.
     pub(super) fn scan(&mut self, index: usize, now: Timestamp, out: &mut Vec<Intake>) {
+        let rounds = self.inputs.iter().map(|input| input.scans).min();
         let Some(input) = self.inputs.get(index) else {
             return;
         };
@@ -144,6 +145,10 @@ impl Tailer {
             &mut self.filesystems,
             &mut self.troubles,
         );
+        if !self.once {
+            // Otherwise what is gone unread is to be told at the end.
+            self.troubles.forget(rounds.unwrap_or(0));
+        }
         for path in input.unreadable.difference(&found.unreadable) {
             self.troubles.clear(path);
         }
@@ -164,11 +169,6 @@ impl Tailer {
             input.by_path = found.paths;
             input.unreadable = found.unreadable;
             input.scans += 1;
-        }
-        if !self.once {
-            // Otherwise what is gone unread is to be told at the end.
-            let rounds = self.inputs.iter().map(|input| input.scans).min();
-            self.troubles.forget(rounds.unwrap_or(0));
         }
     }
 
