@@ -43,6 +43,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::edge::budget::Budget;
 use crate::edge::dead_letters::handed_back;
 use crate::edge::now::now;
 use crate::edge::{
@@ -133,6 +134,7 @@ pub async fn run(
     let (stopping, stopped) = watch::channel(false);
     let (intake, taken, intake_gauge) = intake::channel();
     let (cargo, shipped) = mpsc::channel(CARGO_MAX);
+    let cargo_budget = Budget::new(pump::CARGO_BYTES_MAX);
     let progress = Arc::new(ship::Progress::default());
 
     let letters = opened.sources.letters.clone();
@@ -161,8 +163,12 @@ pub async fn run(
         host,
         queues: status::Queues {
             intake: intake_gauge,
-            cargo: cargo.downgrade(),
+            cargo: status::Queue {
+                sender: cargo.downgrade(),
+                budget: cargo_budget.clone(),
+            },
         },
+        dead_letters: letters.folder.clone(),
     });
     drop(intake);
 
@@ -171,7 +177,7 @@ pub async fn run(
         opened.engine,
         options.once && !options.letters_only,
         taken,
-        cargo,
+        (cargo, cargo_budget),
         Arc::clone(&saved),
         Reporter::new(Arc::clone(&vitals)),
     );

@@ -6,6 +6,7 @@
 use tokio::sync::mpsc;
 
 use crate::edge::budget::{Budget, Share};
+use crate::edge::status::Queue;
 use crate::flow::engine::Intake;
 
 /// Batches between the sources and the engine: what it takes in while a source waits for its turn on a busy core.
@@ -21,15 +22,18 @@ const BATCH_BYTES_MIN: usize = 256 << 10;
 pub(super) type Weighed = (Intake, Share);
 
 /// Tells how full the channel is, and keeps nothing alive.
-type Gauge = mpsc::WeakSender<Weighed>;
+type Gauge = Queue<Weighed>;
 
 /// The sources' end, the engine's end, and how full it is. What was sent is there for the engine even when all senders are gone.
 pub(super) fn channel() -> (mpsc::Sender<Intake>, mpsc::Receiver<Weighed>, Gauge) {
     // One waits to be weighed: the sources feel at once when there is no more room.
     let (sender, mut sent) = mpsc::channel(1);
     let (weighed, receiver) = mpsc::channel(INTAKE_MAX);
-    let gauge = weighed.downgrade();
     let budget = Budget::new(INTAKE_BYTES_MAX);
+    let gauge = Queue {
+        sender: weighed.downgrade(),
+        budget: budget.clone(),
+    };
     tokio::spawn(async move {
         while let Some(intake) = sent.recv().await {
             let share = budget.take(weight(&intake)).await;

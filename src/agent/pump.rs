@@ -21,7 +21,7 @@ use crate::flow::engine::{Engine, Intake};
 
 /// Bytes of documents between the engine and shipping, and of those that are being packed: several steps of the engine,
 /// each of which makes some two bytes out of one it read.
-const CARGO_BYTES_MAX: usize = 16 << 20;
+pub(super) const CARGO_BYTES_MAX: usize = 16 << 20;
 
 /// While nothing comes in, a checkpoint that is on its way is asked after this often.
 const SAVED_POLL: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ impl Pump {
         engine: Engine,
         once: bool,
         intake: mpsc::Receiver<Weighed>,
-        cargo: mpsc::Sender<Cargo>,
+        (cargo, budget): (mpsc::Sender<Cargo>, Budget),
         saved: Arc<AtomicU64>,
         reporter: Reporter,
     ) -> Self {
@@ -64,7 +64,7 @@ impl Pump {
             once,
             intake,
             cargo,
-            budget: Budget::new(CARGO_BYTES_MAX),
+            budget,
             saved,
             under_way: None,
             pace: Pace::new(Instant::now()),

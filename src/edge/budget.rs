@@ -32,6 +32,19 @@ impl Budget {
         Self { free, units }
     }
 
+    /// Bytes held now, in whole pages.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        let free = self.free.available_permits();
+        (self.units as usize).saturating_sub(free) * UNIT
+    }
+
+    /// Bytes that may be held.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.units as usize * UNIT
+    }
+
     /// Waits until so many bytes are free. Cancel safe.
     pub async fn take(&self, bytes: usize) -> Share {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
@@ -59,7 +72,9 @@ mod tests {
         let first = budget.take(6 * UNIT).await;
         let _second = budget.take(3 * UNIT + 1).await;
         assert!(timeout(SOON, budget.take(1)).await.is_err());
+        assert_eq!((budget.taken(), budget.bytes_max()), (10 * UNIT, 10 * UNIT));
         drop(first);
+        assert_eq!(budget.taken(), 4 * UNIT);
         assert!(timeout(SOON, budget.take(6 * UNIT)).await.is_ok());
     }
 

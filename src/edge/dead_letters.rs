@@ -33,7 +33,7 @@ use tracing::warn;
 use crate::edge::now::now;
 use crate::flow::document::DeadLetter;
 use crate::flow::event::Timestamp;
-pub use files::{Line, Lines, files, open, read, take};
+pub use files::{Line, Lines, files, holds, open, read, take};
 use files::{lock, roll, rolled_files};
 pub use resend::resend;
 pub use sitting::{Busy, Fate, Sieve, Sitting};

@@ -20,12 +20,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::flow::event::{InputId, Kind, SourceKey};
 
+mod health;
 mod open;
 mod reader;
 mod record;
@@ -35,6 +37,7 @@ mod writer;
 pub use open::{Loss, Opened, open};
 pub use reader::{Reader, Until};
 
+use health::Health;
 use writer::Command;
 
 /// One journal.
@@ -140,11 +143,12 @@ pub enum AppendError {
     Closed,
 }
 
-/// How large a journal is, now and later.
+/// How large a journal is, and how it fares, now and later.
 #[derive(Clone, Debug)]
 pub struct Size {
     bytes: Arc<AtomicU64>,
     durable: watch::Receiver<u64>,
+    health: Health,
 }
 
 impl Size {
@@ -159,6 +163,19 @@ impl Size {
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+
+    /// Why the last append was refused, and how long ago that was; `None` if it was taken.
+    #[must_use]
+    pub fn refused(&self) -> Option<(AppendError, Duration)> {
+        self.health.refused()
+    }
+
+    /// Time since the record at `offset` became durable: rather too long by a moment than too short; of what was there at the
+    /// start, since then. `None`: there is no such record yet.
+    #[must_use]
+    pub fn age(&self, offset: u64) -> Option<Duration> {
+        self.health.age(offset)
+    }
 }
 
 /// The writing side; clones share one writer.
@@ -168,6 +185,7 @@ pub struct Journal {
     released: Arc<AtomicU64>,
     bytes: Arc<AtomicU64>,
     durable: watch::Receiver<u64>,
+    health: Health,
 }
 
 impl Journal {
@@ -218,6 +236,7 @@ impl Journal {
         Size {
             bytes: Arc::clone(&self.bytes),
             durable: self.durable.clone(),
+            health: self.health.clone(),
         }
     }
 

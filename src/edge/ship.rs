@@ -41,7 +41,7 @@ pub use answers::Answers;
 use deliver::{deliver, random};
 use disk::Disk;
 use gate::Gate;
-pub use progress::{Progress, Totals};
+pub use progress::{Pacing, Progress, SpoolHealth, Totals};
 use shipper::Shipper;
 pub use transport::{Reply, Transport, Unanswered};
 

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::edge::receive::{Counters, Places, Token};
-pub use board::{Board, Doing, Input, JournalPlace, Queues, Report, Stage, Vitals, Wiring};
+pub use board::{Board, Doing, Input, JournalPlace, Queue, Queues, Report, Stage, Vitals, Wiring};
 use patience::Patience;
 pub use quality::SERIES_MAX;
 

@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
 pub use settings::{Settings, StartAt, WatchMode};
-pub use status::{InputStatus, Snapshot, SourceStatus, Status};
+pub use status::{InputStatus, Snapshot, SourceStatus, Status, Unread};
 pub use watch::Stop;
 
 use crate::edge::now::now;

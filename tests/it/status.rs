@@ -3,6 +3,7 @@
 
 mod gate;
 mod scrape;
+mod waiting;
 
 use std::io::Write;
 use std::path::Path;
@@ -308,8 +309,12 @@ struct Watched {
 
 impl Watched {
     fn start(home: &Home, prefix: &Prefix, host: &str) -> Self {
-        let pipeline = home.write("pipeline.yml", PIPELINE);
         home.write("logs/events.jsonl", &events());
+        Self::start_as(home, PIPELINE, prefix, host)
+    }
+
+    fn start_as(home: &Home, pipeline: &str, prefix: &Prefix, host: &str) -> Self {
+        let pipeline = home.write("pipeline.yml", pipeline);
         let mut agent = Modelbeat::run(home, &pipeline)
             .argument("--status-listen")
             .argument("0")

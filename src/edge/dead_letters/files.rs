@@ -17,6 +17,20 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// How many files the log has, and their bytes.
+pub fn holds(folder: &Path) -> io::Result<(usize, u64)> {
+    let (mut count, mut bytes) = (0, 0);
+    for path in files(folder)? {
+        match path.metadata() {
+            Ok(metadata) => (count, bytes) = (count + 1, bytes + metadata.len()),
+            // A command has just finished with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((count, bytes))
+}
+
 /// Rolls the current file away, so that no agent appends to the files returned (oldest first).
 pub fn take(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let lock = lock(folder)?;

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{mpsc, watch};
 
+use super::health::Health;
 use super::segment::{self, HeaderFault, Segment};
 use super::writer::{self, MakeMedium, Writer};
 use super::{Error, Journal, Reader, Settings};
@@ -139,6 +140,8 @@ pub(super) fn open_on(
     let (commands, queue) = mpsc::channel(QUEUE_MAX);
     let released = Arc::new(AtomicU64::new(checkpointed));
     let bytes = Arc::new(AtomicU64::new(0));
+    let health = Health::default();
+    health.durable(end, checkpointed);
     let writer = Writer::new(writer::Parts {
         folder: folder.clone(),
         lock,
@@ -150,6 +153,7 @@ pub(super) fn open_on(
         durable: durable_sender,
         released: Arc::clone(&released),
         bytes: Arc::clone(&bytes),
+        health: health.clone(),
     });
     std::thread::Builder::new()
         .name("journal".to_owned())
@@ -162,6 +166,7 @@ pub(super) fn open_on(
             released,
             bytes,
             durable,
+            health,
         },
         reader,
         losses,

@@ -284,8 +284,14 @@ fn a_full_disk_refuses_leaves_nothing_behind_and_recovers() {
             append(&journal, None, "{\"b\":2}\n").await,
             Err(AppendError::NoSpace)
         );
+        let size = journal.size();
+        let refused = size.refused().map(|(error, _)| error);
+        assert_eq!(refused, Some(AppendError::NoSpace));
+        assert!(size.age(7).is_some() && size.age(8).is_none());
         *trouble.lock().expect("lock") = Trouble::None;
         assert_eq!(append(&journal, None, "{\"c\":3}\n").await, Ok(8));
+        assert_eq!(size.refused(), None);
+        assert!(size.age(8).is_some());
         journal.close().await;
         let Opened { reader, losses, .. } = open(&settings, 0).expect("opens");
         assert_eq!(losses, []);

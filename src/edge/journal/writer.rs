@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::AppendError;
+use super::health::Health;
 use super::record::{self, HEADER_LENGTH};
 use super::segment::{self, Segment};
 use crate::flow::event::Kind;
@@ -80,6 +81,7 @@ pub(super) struct Parts {
     pub(super) durable: watch::Sender<u64>,
     pub(super) released: Arc<AtomicU64>,
     pub(super) bytes: Arc<AtomicU64>,
+    pub(super) health: Health,
 }
 
 /// The writer's state. `active` describes what is durable; `buffer` and `waiting` what is on its way.
@@ -224,6 +226,8 @@ impl Writer {
             Ok(()) => {
                 self.active.length += self.buffer.len() as u64;
                 self.active.end = self.staged_end;
+                let released = self.parts.released.load(Ordering::Relaxed);
+                self.parts.health.durable(self.active.end, released);
                 self.parts.durable.send_replace(self.active.end);
                 self.note(None);
             }
@@ -326,6 +330,7 @@ impl Writer {
 
     /// Logs when appending stops and when it goes again, once each.
     fn note(&mut self, trouble: Option<&AppendError>) {
+        self.parts.health.appended(trouble);
         let is_still_full = matches!(self.trouble, Some(AppendError::Full { .. }))
             && self.bytes() > self.parts.bytes_max / 8 * 7;
         if self.trouble.as_ref() == trouble || (trouble.is_none() && is_still_full) {

@@ -27,7 +27,7 @@ pub(super) const CONNECTIONS_MAX: usize = 512;
 /// The places, and who has them.
 #[derive(Clone, Debug)]
 pub(in crate::edge) struct Places {
-    places_max: usize,
+    most: usize,
     taken: Arc<Mutex<BTreeMap<SocketAddr, Place>>>,
     counters: Arc<Counters>,
 }
@@ -41,9 +41,9 @@ struct Place {
 }
 
 impl Places {
-    pub(in crate::edge) fn new(places_max: usize, counters: Arc<Counters>) -> Self {
+    pub(in crate::edge) fn new(most: usize, counters: Arc<Counters>) -> Self {
         Self {
-            places_max,
+            most,
             taken: Arc::default(),
             counters,
         }
@@ -68,14 +68,14 @@ impl Places {
     /// A place for this client; where there is none, the one that keeps us waiting longest loses its own.
     fn take(&self, peer: SocketAddr) -> Option<oneshot::Receiver<()>> {
         let mut taken = self.lock();
-        if taken.len() >= self.places_max {
+        if taken.len() >= self.most {
             self.counters.connection_refused();
             let waiting = taken
                 .iter()
                 .filter_map(|(peer, place)| Some((place.waits_since?, *peer)));
             let longest = waiting.min().map(|(_, peer)| peer);
             warn!(
-                connections_max = self.places_max,
+                connections_max = self.most,
                 "too many http connections, those that keep us waiting longest are closed"
             );
             taken.remove(&longest?);

@@ -76,6 +76,7 @@ pub(super) async fn deliver<T: Transport>(
             }
         };
         drop(pass);
+        progress.paces(|| gate.pacing());
         if let Some(failure) = failure {
             tries_in_vain += 1;
             if failure.grade == Grade::NeedsAPerson || tries_in_vain >= TRIES_BEFORE_WORD {

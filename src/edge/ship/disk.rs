@@ -86,7 +86,7 @@ impl Disk {
         progress: &Progress,
         done: &mpsc::Sender<Result<Checkpoint, Error>>,
     ) -> Result<Option<Checkpoint>, Error> {
-        let mut suffering = Suffering::new(progress);
+        let mut suffering = Suffering::on_disk(progress);
         let start = Instant::now();
         let mut from = 0;
         let mut attempt = 0;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Settings, random};
+use super::{Pacing, Settings, random};
 use crate::flow::bulk::{Bounds, Pace, Trouble};
 
 /// Shared by all requests.
@@ -67,6 +67,16 @@ impl Gate {
     /// Bytes of a request.
     pub(super) fn bytes(&self) -> usize {
         self.state().pace.bytes()
+    }
+
+    /// What has been found out so far.
+    pub(super) fn pacing(&self) -> Pacing {
+        let pace = &self.state().pace;
+        Pacing {
+            requests: pace.requests(),
+            bytes: pace.bytes(),
+            needs_a_person: pace.is_broken(),
+        }
     }
 
     /// Waits for its turn. Cancel safe.

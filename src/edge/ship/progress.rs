@@ -1,4 +1,4 @@
-//! What shipping has done so far, and what keeps it from doing more: read by the status page, `/metrics` and the closing line.
+//! What shipping has done so far, and what keeps it from doing more: read by `/metrics`, `/readyz` and the closing line.
 //!
 //! Invariant: documents = stored + superseded + dead letters + in flight, at any moment when no update is under way;
 //! at the end in flight is what is left.
@@ -29,6 +29,8 @@ pub struct Progress {
     spool_documents: AtomicU64,
     spool_bytes: AtomicU64,
     trouble: Mutex<Trouble>,
+    spool: Mutex<Option<SpoolHealth>>,
+    pacing: Mutex<Pacing>,
     answers: Answers,
     checkpoint_saved_in: Mutex<Option<Duration>>,
 }
@@ -62,6 +64,26 @@ pub struct Totals {
     pub spool_documents: u64,
     /// Bytes of the spool on disk now. May fall.
     pub spool_bytes: u64,
+}
+
+/// How a spool fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolHealth {
+    /// Bytes on disk beyond which it takes nothing.
+    pub bytes_max: u64,
+    /// Why it does not take, or does not give, what it should; `None` while all is well.
+    pub trouble: Option<String>,
+}
+
+/// What shipping has found out that the cluster takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// Requests that may be in flight at once.
+    pub requests: usize,
+    /// Bytes of a request, unless one document is larger.
+    pub bytes: usize,
+    /// Someone must mend something: one request at a time asks whether it is mended.
+    pub needs_a_person: bool,
 }
 
 impl Totals {
@@ -101,6 +123,26 @@ impl Progress {
     pub fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         (trouble.sufferers > 0).then(|| trouble.reason.clone())
+    }
+
+    /// Why the local disk holds shipping up, in a sentence; `None` while it does not. It is the [`trouble`](Self::trouble), too.
+    #[must_use]
+    pub fn disk_trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.on_disk.clone()
+    }
+
+    /// `None`: documents do not go to disk while the cluster is away.
+    #[must_use]
+    pub fn spool(&self) -> Option<SpoolHealth> {
+        let spool = self.spool.lock();
+        spool.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Zeros before shipping begins.
+    #[must_use]
+    pub fn pacing(&self) -> Pacing {
+        *self.pacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long answers take.
@@ -160,6 +202,32 @@ impl Progress {
         self.spool_documents.store(documents, Ordering::Relaxed);
         self.spool_bytes.store(bytes, Ordering::Relaxed);
     }
+
+    /// There is a spool, and documents may go to it.
+    pub(super) fn has_spool(&self, bytes_max: u64) {
+        let spool = self.spool.lock();
+        *spool.unwrap_or_else(PoisonError::into_inner) = Some(SpoolHealth {
+            bytes_max,
+            trouble: None,
+        });
+    }
+
+    /// Something was asked of the spool, and failed for this reason, if it did. `stands`: what failed before has not yet
+    /// been seen to work.
+    pub(super) fn spool_worked(&self, failure: Option<String>, stands: bool) {
+        let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spool) = &mut *spool
+            && (failure.is_some() || !stands)
+        {
+            spool.trouble = failure;
+        }
+    }
+
+    /// Looks under the lock, so that of two requests the later look stays.
+    pub(super) fn paces(&self, look: impl FnOnce() -> Pacing) {
+        let mut pacing = self.pacing.lock().unwrap_or_else(PoisonError::into_inner);
+        *pacing = look();
+    }
 }
 
 fn add(counter: &AtomicU64, more: usize) {
@@ -174,6 +242,8 @@ struct Trouble {
     /// Tasks that wait because of it.
     sufferers: usize,
     reason: String,
+    /// The disk's, while it suffers.
+    on_disk: Option<String>,
     since: Option<Instant>,
     /// When it was last said, and how loud.
     said: Option<(Instant, Grade)>,
@@ -193,13 +263,24 @@ pub(super) enum Grade {
 pub(super) struct Suffering<'a> {
     progress: &'a Progress,
     suffers: bool,
+    is_disk: bool,
 }
 
 impl<'a> Suffering<'a> {
+    /// Of a request.
     pub(super) fn new(progress: &'a Progress) -> Self {
         Self {
             progress,
             suffers: false,
+            is_disk: false,
+        }
+    }
+
+    /// Of the disk's thread.
+    pub(super) fn on_disk(progress: &'a Progress) -> Self {
+        Self {
+            is_disk: true,
+            ..Self::new(progress)
         }
     }
 
@@ -224,6 +305,9 @@ impl<'a> Suffering<'a> {
             }
         }
         reason.clone_into(&mut trouble.reason);
+        if self.is_disk {
+            trouble.on_disk = Some(reason.to_owned());
+        }
         drop(trouble);
         self.suffers = true;
     }
@@ -235,6 +319,9 @@ impl<'a> Suffering<'a> {
         }
         let mut trouble = self.lock();
         trouble.sufferers -= 1;
+        if self.is_disk {
+            trouble.on_disk = None;
+        }
         if trouble.sufferers == 0 {
             let lasted = trouble
                 .since
@@ -254,7 +341,11 @@ impl Drop for Suffering<'_> {
     /// A task that is given up (the grace is over) mends nothing, and says nothing.
     fn drop(&mut self) {
         if std::mem::take(&mut self.suffers) {
-            self.lock().sufferers -= 1;
+            let mut trouble = self.lock();
+            trouble.sufferers -= 1;
+            if self.is_disk {
+                trouble.on_disk = None;
+            }
         }
     }
 }

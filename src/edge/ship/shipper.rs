@@ -62,6 +62,11 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         let (documents, bytes) = spooling.holds();
         progress.took(usize::try_from(documents).unwrap_or(usize::MAX));
         progress.spool_holds(documents, bytes);
+        if let Some(bytes_max) = spooling.bytes_max() {
+            progress.has_spool(bytes_max);
+        }
+        let gate = Gate::new(&settings);
+        progress.paces(|| gate.pacing());
         Ok(Self {
             spooling,
             settings,
@@ -70,7 +75,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             desk: disk::start(disk, progress.clone())?,
             progress,
             on_checkpoint,
-            gate: Arc::new(Gate::new(&settings)),
+            gate: Arc::new(gate),
             lane: Lane::new(settings.bulk_bytes),
             flush_at: None,
             backlog: None,

@@ -143,13 +143,16 @@ async fn a_forbidden_write_is_said_and_goes_on_once_mended() {
     cluster.be(std::iter::repeat_n(Mood::Forbidden, 4));
     let rig = start(&cluster);
     rig.send(0..2).await;
+    let progress = rig.progress.clone();
     let said = || {
-        rig.progress
-            .trouble()
-            .is_some_and(|why| why.contains("forbids it (403)"))
+        let trouble = progress.trouble();
+        trouble.is_some_and(|why| why.contains("forbids it (403)"))
+            && progress.pacing().needs_a_person
+            && progress.disk_trouble().is_none()
     };
     rig.cluster.until(|_| said()).await;
     assert_eq!(rig.finish().await.totals.stored, 2);
+    assert!(!progress.pacing().needs_a_person);
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,10 +264,10 @@ async fn a_full_dead_letter_log_holds_shipping_up_until_there_is_room() {
     let mut rig = start_with(&cluster, pending(), 600);
     rig.send(0..40).await;
     rig.barrier(1).await;
+    let progress = rig.progress.clone();
     let is_full = || {
-        rig.progress
-            .trouble()
-            .is_some_and(|why| why.contains("is full"))
+        let is_full = |why: String| why.contains("is full");
+        progress.trouble().is_some_and(is_full) && progress.disk_trouble().is_some_and(is_full)
     };
     rig.cluster.until(|_| is_full()).await;
     assert!(rig.heard.try_recv().is_err());
@@ -283,6 +286,7 @@ async fn a_full_dead_letter_log_holds_shipping_up_until_there_is_room() {
     let ended = rig.finish().await;
     assert_eq!(dropped + ended.refused.len(), 40);
     assert_eq!(ended.totals.dead_documents, 40);
+    assert_eq!((progress.trouble(), progress.disk_trouble()), (None, None));
 }
 
 fn any_mood() -> impl Strategy<Value = Mood> {

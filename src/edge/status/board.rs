@@ -5,13 +5,14 @@
 //! keeps its numbers on the board. Every lock is held for a copy only.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::WeakSender;
 use tokio::time::Instant;
 
-use crate::edge::budget::Share;
+use crate::edge::budget::{Budget, Share};
 use crate::edge::{journal, receive, sample, ship, tail};
 use crate::flow::engine::{Checkpoint, Intake, Load, Totals, View};
 use crate::flow::event::{InputId, SourceKey};
@@ -105,6 +106,8 @@ pub struct Wiring {
     pub host: Option<Arc<sample::Counters>>,
     /// The two channels.
     pub queues: Queues,
+    /// Where the dead-letter log is.
+    pub dead_letters: PathBuf,
 }
 
 /// One of the pipeline's `inputs:`.
@@ -154,6 +157,14 @@ pub struct JournalPlace {
 }
 
 impl JournalPlace {
+    /// First byte that the engine has not taken in.
+    pub(super) fn unread_from(&self, report: &Report, durable: Option<&Durable>) -> u64 {
+        // Until the engine's first report it goes on where the checkpoint says.
+        let read = report.offsets.get(&self.source);
+        let durable = || durable.and_then(|durable| durable.offsets.get(&self.source));
+        read.or_else(durable).copied().unwrap_or(0)
+    }
+
     /// Bytes that no durable checkpoint covers: they must stay.
     pub(super) fn unacknowledged(&self, durable: Option<&Durable>) -> u64 {
         let covered = durable.and_then(|durable| durable.offsets.get(&self.source));
@@ -168,13 +179,31 @@ impl JournalPlace {
     }
 }
 
-/// The channels before and behind the engine; weak, so that the board keeps nothing open.
+/// The channels before and behind the engine.
 #[derive(Debug)]
 pub struct Queues {
     /// Batches for the engine.
-    pub intake: WeakSender<(Intake, Share)>,
+    pub intake: Queue<(Intake, Share)>,
     /// Steps for shipping.
-    pub cargo: WeakSender<ship::Cargo>,
+    pub cargo: Queue<ship::Cargo>,
+}
+
+/// A channel, as seen from outside.
+#[derive(Debug)]
+pub struct Queue<T> {
+    /// Weak, so that the board keeps nothing open.
+    pub sender: WeakSender<T>,
+    /// What is in it, or about to be, holds shares of this.
+    pub budget: Budget,
+}
+
+impl<T> Queue<T> {
+    /// What is in it, and what fits; `None`: its senders are gone, so it is empty or about to be.
+    pub(super) fn filled(&self) -> Option<(usize, usize)> {
+        let queue = self.sender.upgrade()?;
+        let max = queue.max_capacity();
+        Some((max - queue.capacity(), max))
+    }
 }
 
 /// The last checkpoint that is durable.

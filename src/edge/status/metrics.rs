@@ -8,9 +8,10 @@
 mod inputs;
 mod shipping;
 
-use super::board::{Durable, Report, Vitals, Wiring};
+use super::board::{Durable, Queues, Report, Vitals, Wiring};
 use super::page::{Labels, Page, with};
 use super::quality;
+use crate::edge::dead_letters;
 use crate::flow::engine::Load;
 
 /// Adds one pipeline.
@@ -22,6 +23,7 @@ pub(super) fn add(page: &mut Page, vitals: &Vitals) {
         inputs::add(page, &pipeline, wiring, &report, durable);
         shipping::add(page, &pipeline, &wiring.shipping);
         add_queues(page, &pipeline, wiring);
+        add_dead_letters(page, &pipeline, wiring);
         add_host(page, &pipeline, wiring);
     }
     add_load(page, &pipeline, &report.load);
@@ -31,17 +33,27 @@ pub(super) fn add(page: &mut Page, vitals: &Vitals) {
 
 /// What fills the channels before and behind the engine, and how much fits.
 fn add_queues(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
-    let fill = |max: usize, free: usize| (max - free, max);
-    // A channel whose senders are gone is empty or about to be.
-    let intake = wiring.queues.intake.upgrade();
-    let intake = intake.map(|queue| fill(queue.max_capacity(), queue.capacity()));
-    let cargo = wiring.queues.cargo.upgrade();
-    let cargo = cargo.map(|queue| fill(queue.max_capacity(), queue.capacity()));
-    for (name, filled) in [("intake", intake), ("cargo", cargo)] {
+    let Queues { intake, cargo } = &wiring.queues;
+    for (name, filled, budget) in [
+        ("intake", intake.filled(), &intake.budget),
+        ("cargo", cargo.filled(), &cargo.budget),
+    ] {
+        let labels = with(pipeline, "queue", name);
+        page.gauge(
+            "modelbeat_queue_bytes",
+            "Bytes in the queue, or about to go in; of cargo until its documents are in a request, or written",
+            &labels,
+            budget.taken() as f64,
+        );
+        page.gauge(
+            "modelbeat_queue_bytes_max",
+            "Bytes that fit; when it is full, what fills it waits",
+            &labels,
+            budget.bytes_max() as f64,
+        );
         let Some((length, max)) = filled else {
             continue;
         };
-        let labels = with(pipeline, "queue", name);
         page.gauge(
             "modelbeat_queue_length",
             "Batches between sources and engine (intake), or steps of documents between engine and shipping (cargo)",
@@ -55,6 +67,25 @@ fn add_queues(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
             max as f64,
         );
     }
+}
+
+/// Looked up on the disk: the `dead-letters` command empties the log, too.
+fn add_dead_letters(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
+    let Ok((files, bytes)) = dead_letters::holds(&wiring.dead_letters) else {
+        return;
+    };
+    page.gauge(
+        "modelbeat_dead_letter_log_files",
+        "Files of the dead-letter log",
+        pipeline,
+        files as f64,
+    );
+    page.gauge(
+        "modelbeat_dead_letter_log_bytes",
+        "Bytes of the dead-letter log, which `modelbeat dead-letters` lists, sends again and drops",
+        pipeline,
+        bytes as f64,
+    );
 }
 
 fn add_host(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {

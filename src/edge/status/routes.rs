@@ -134,7 +134,8 @@ impl Shared {
             };
             let trouble = vitals.wiring().and_then(|wiring| wiring.shipping.trouble());
             pipelines.push(json!({
-                "pipeline": vitals.pipeline, "stage": stage, "reasons": reasons, "trouble": trouble,
+                "pipeline": vitals.pipeline, "stage": stage, "reasons": reasons,
+                "notes": verdict.notes, "trouble": trouble,
             }));
         }
         let (status, word) = if is_good {

@@ -37,8 +37,14 @@ pub(super) struct Found {
     pub(super) files: BTreeMap<FileId, (PathBuf, Metadata)>,
     /// Every name that led to a file.
     pub(super) paths: BTreeMap<PathBuf, FileId>,
-    /// Some folder could not be read: what is missing here may exist.
-    pub(super) incomplete: bool,
+    /// Folders and names that could not be looked at: what is missing here may exist.
+    pub(super) unreadable: BTreeSet<PathBuf>,
+}
+
+impl Found {
+    pub(super) fn is_incomplete(&self) -> bool {
+        !self.unreadable.is_empty()
+    }
 }
 
 impl Finder {
@@ -79,8 +85,8 @@ impl Finder {
                 let path = match path {
                     Ok(path) => path,
                     Err(error) => {
-                        found.incomplete = true;
                         troubles.report(error.path(), error.error());
+                        found.unreadable.insert(error.path().to_owned());
                         continue;
                     }
                 };
@@ -97,8 +103,8 @@ impl Finder {
                     // Gone since the folder was read, or a dangling link.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => {
-                        found.incomplete = true;
                         troubles.report(&path, &error);
+                        found.unreadable.insert(path);
                     }
                 }
             }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::tailer::Tailer;
 use super::watch::{Rung, Watch};
-use super::{SCAN_GAP, Status, Stop};
+use super::{InputStatus, SCAN_GAP, Status, Stop};
 use crate::edge::now::now;
 use crate::flow::engine::Intake;
 
@@ -33,6 +33,8 @@ pub(super) struct Follow<'a> {
     waiting: VecDeque<Intake>,
     /// Intakes that were taken so far.
     sent: u64,
+    /// The status says that something waits.
+    shows_lag: bool,
     /// When each input was last scanned, and when it is scanned next.
     scans: Vec<(Option<Instant>, Instant)>,
 }
@@ -64,6 +66,7 @@ impl<'a> Follow<'a> {
             watch: Watch::new(stop),
             waiting: VecDeque::new(),
             sent: 0,
+            shows_lag: false,
             scans,
         }
     }
@@ -83,6 +86,10 @@ impl<'a> Follow<'a> {
             let sent = self.read();
             if sent == Sent::Closed {
                 return;
+            }
+            if sent == Sent::All && std::mem::take(&mut self.shows_lag) {
+                // Nothing waits any more: not to be hidden until the next scan, which may be a minute away.
+                self.status.set(self.tailer.snapshot());
             }
             wake = self.next_scan();
             let gap = if sent == Sent::Some {
@@ -134,7 +141,10 @@ impl<'a> Follow<'a> {
         if has_scanned {
             let folders = self.tailer.folders();
             self.watch.watch(&folders);
-            self.status.set(self.tailer.snapshot());
+            let snapshot = self.tailer.snapshot();
+            let waits = |input: &InputStatus| input.waiting_since.is_some();
+            self.shows_lag = snapshot.inputs.iter().any(waits);
+            self.status.set(snapshot);
         }
     }
 

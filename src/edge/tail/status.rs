@@ -22,6 +22,17 @@ pub struct Snapshot {
     pub sources: Vec<SourceStatus>,
     /// Bytes known to be lost since the start: truncated away before they were read.
     pub lost_bytes_total: u64,
+    /// Paths that could not be read when last tried.
+    pub unread: Vec<Unread>,
+}
+
+/// A file, or a folder, that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Its name.
+    pub path: PathBuf,
+    /// Why not, and what to do about it.
+    pub reason: String,
 }
 
 /// All files of one input.

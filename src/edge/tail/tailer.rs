@@ -79,6 +79,8 @@ struct Input {
     first_start: bool,
     scans: u64,
     by_path: BTreeMap<PathBuf, FileId>,
+    /// What the last scan could not look at.
+    unreadable: BTreeSet<PathBuf>,
     /// Handed over of sources that are gone.
     read_bytes: u64,
 }
@@ -99,6 +101,7 @@ impl Tailer {
                 first_start,
                 scans: 0,
                 by_path: BTreeMap::new(),
+                unreadable: BTreeSet::new(),
                 read_bytes: 0,
             });
         }
@@ -129,6 +132,7 @@ impl Tailer {
 
     /// Looks at the file system for one input: finds new files, notices renames and deletions, queues what has news.
     pub(super) fn scan(&mut self, index: usize, now: Timestamp, out: &mut Vec<Intake>) {
+        let rounds = self.inputs.iter().map(|input| input.scans).min();
         let Some(input) = self.inputs.get(index) else {
             return;
         };
@@ -141,6 +145,13 @@ impl Tailer {
             &mut self.filesystems,
             &mut self.troubles,
         );
+        if !self.once {
+            // Otherwise what is gone unread is to be told at the end.
+            self.troubles.forget(rounds.unwrap_or(0));
+        }
+        for path in input.unreadable.difference(&found.unreadable) {
+            self.troubles.clear(path);
+        }
         if is_first && found.files.is_empty() {
             report_no_files(input.finder.patterns(), self.once);
         }
@@ -156,6 +167,7 @@ impl Tailer {
         self.rest(id, now);
         if let Some(input) = self.inputs.get_mut(index) {
             input.by_path = found.paths;
+            input.unreadable = found.unreadable;
             input.scans += 1;
         }
     }
@@ -269,6 +281,7 @@ impl Tailer {
             inputs: inputs.collect(),
             lost_bytes_total: self.lost_bytes + lost.sum::<u64>(),
             sources,
+            unread: self.troubles.unread(),
         }
     }
 

@@ -150,6 +150,12 @@ impl Pace {
         self.bytes
     }
 
+    /// Someone must mend something.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// How long nothing is to be sent from now on.
     #[must_use]
     pub fn quiet(&self, now: Duration) -> Duration {

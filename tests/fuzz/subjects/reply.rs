@@ -20,7 +20,7 @@ pub(crate) fn reply(input: &[u8]) {
     let again: usize = settled
         .again
         .iter()
-        .map(|request| request.documents())
+        .map(modelbeat::flow::bulk::Request::documents)
         .sum();
     assert_eq!(
         settled.stored + settled.superseded + again + settled.refused.len(),

@@ -150,6 +150,12 @@ impl Spooling {
         (self.unread, bytes)
     }
 
+    /// Bytes on disk that it may take; `None`: documents do not go to it.
+    pub(super) fn bytes_max(&self) -> Option<u64> {
+        let bytes_max = self.spool.as_ref().map(Spool::bytes_max);
+        bytes_max.filter(|_| self.is_wanted)
+    }
+
     /// True while documents go through the spool.
     pub(super) fn is_active(&self) -> bool {
         self.is_active
@@ -295,9 +301,13 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             .spool_holds(end - spooling.settled, spool.bytes());
         (spooling.unread, spooling.end) = (spool.unread(), end);
         spooling.is_putting = false;
-        if let Done::Put(_, outcome) = &done {
-            spooling.tell(outcome.as_ref().map(|()| &spool));
+        match &done {
+            Done::Put(_, outcome) => spooling.tell(outcome.as_ref().map(|()| &spool)),
+            Done::Cleared(Ok(())) => spooling.tell(Ok(&spool)),
+            _ => {}
         }
+        let stands = spooling.trouble.is_some();
+        self.progress.spool_worked(done.failure(), stands);
         spooling.spool = Some(spool);
         match done {
             Done::Put(put, Ok(())) => self.was_put(&put, end),
@@ -450,6 +460,17 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             self.backlog = Some((Arc::new(step(batch.documents)), 0));
         }
         Ok(())
+    }
+}
+
+impl Done {
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Put(_, outcome) | Self::Settled(outcome) | Self::Cleared(outcome) => {
+                outcome.as_ref().err().map(ToString::to_string)
+            }
+            Self::Read(read) => read.as_ref().err().map(ToString::to_string),
+        }
     }
 }
 

@@ -112,6 +112,8 @@ async fn while_the_cluster_is_away_documents_are_taken_and_checkpoints_pass() {
     assert!(rig.cluster.ids().is_empty());
     assert_eq!(rig.progress.totals().spool_documents, 500);
     assert!(rig.progress.totals().spool_bytes > 0);
+    let spool = rig.progress.spool().unwrap();
+    assert_eq!((spool.bytes_max, spool.trouble), (BYTES_MAX, None));
     cluster.recover();
     let ended = rig.finish().await;
     assert_eq!(cluster.ids(), (0..500).collect::<Vec<_>>());
@@ -208,12 +210,20 @@ async fn a_full_spool_holds_cargo_back_and_loses_nothing() {
     let totals = rig.progress.totals();
     assert!(totals.spool_bytes <= 20_000 + 100);
     assert!(totals.spooled > 100 && taken < 1_000);
+    let progress = rig.progress.clone();
+    let trouble = || progress.spool().unwrap().trouble;
+    assert!(
+        trouble()
+            .unwrap()
+            .contains("the spool is full (20000 bytes)")
+    );
     rig.cluster.release();
     rig.cluster.release();
     // There is room again once some of it is settled.
     rig.send(taken * 8..taken * 8 + 8).await;
     let ended = rig.finish().await;
     assert_eq!(cluster.ids(), (0..taken * 8 + 8).collect::<Vec<_>>());
+    assert_eq!(trouble(), None);
     assert_eq!((ended.totals.in_flight(), spool_files(&ended)), (0, 0));
 }
 

@@ -1,7 +1,9 @@
 //! What each input brought and still holds: events by what became of them, lag, the journal, the receiver's answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::edge::now::now;
 use crate::edge::receive;
 use crate::edge::status::board::{Durable, Input, JournalPlace, Report, Wiring};
 use crate::edge::status::page::{Labels, Page, with};
@@ -32,7 +34,14 @@ pub(super) fn add(
                     &labels,
                     files.count as f64,
                 );
+                page.counter(
+                    "modelbeat_input_read_bytes",
+                    "Bytes of files that were read, of compressed files as they are unpacked",
+                    &labels,
+                    files.read,
+                );
                 add_lag(page, &labels, files.lag, files.unacknowledged);
+                add_lag_seconds(page, &labels, files.waits_for);
             }
             Input::Http {
                 journal, counters, ..
@@ -44,6 +53,12 @@ pub(super) fn add(
             }
         }
     }
+    page.gauge(
+        "modelbeat_input_unreadable_paths",
+        "Files and folders that cannot be read, which /readyz and the log name",
+        pipeline,
+        snapshot.unread.len() as f64,
+    );
     page.counter(
         "modelbeat_input_lost_bytes",
         "Bytes of files that were truncated away before they were read",
@@ -94,20 +109,28 @@ fn add_events(page: &mut Page, labels: &Labels, totals: &InputTotals) {
 #[derive(Clone, Copy, Default)]
 struct Files {
     count: u64,
+    read: u64,
     lag: u64,
+    waits_for: Duration,
     unacknowledged: u64,
 }
 
 fn files_by_input(snapshot: &Snapshot, durable: Option<&Durable>) -> BTreeMap<InputId, Files> {
+    let now = now();
     let mut inputs: BTreeMap<InputId, Files> = BTreeMap::new();
+    for input in &snapshot.inputs {
+        let files = inputs.entry(input.input).or_default();
+        files.count = input.files as u64;
+        files.read = input.read_bytes_total;
+        files.lag = input.lag_bytes;
+        files.waits_for = input.lag(now);
+    }
     for source in &snapshot.sources {
         let files = inputs.entry(source.input).or_default();
         let safe = source
             .key
             .as_ref()
             .and_then(|key| durable?.offsets.get(key).copied());
-        files.count += 1;
-        files.lag += source.lag_bytes;
         files.unacknowledged += source.size.saturating_sub(safe.unwrap_or(0));
     }
     inputs
@@ -129,6 +152,15 @@ fn add_lag(page: &mut Page, labels: &Labels, lag: u64, unacknowledged: u64) {
     );
 }
 
+fn add_lag_seconds(page: &mut Page, labels: &Labels, lag: Duration) {
+    page.gauge(
+        "modelbeat_input_lag_seconds",
+        "Time that the oldest of the bytes that wait to be read may have been waiting; 0 if none waits",
+        labels,
+        lag.as_secs_f64(),
+    );
+}
+
 fn add_journal(
     page: &mut Page,
     labels: &Labels,
@@ -136,13 +168,11 @@ fn add_journal(
     report: &Report,
     durable: Option<&Durable>,
 ) {
-    let unacknowledged = journal.unacknowledged(durable);
-    // Until the engine's first report it goes on where the checkpoint says.
-    let read = report.offsets.get(&journal.source);
-    let lag = read.map_or(unacknowledged, |read| {
-        journal.size.end().saturating_sub(*read)
-    });
-    add_lag(page, labels, lag, unacknowledged);
+    let unread_from = journal.unread_from(report, durable);
+    let lag = journal.size.end().saturating_sub(unread_from);
+    add_lag(page, labels, lag, journal.unacknowledged(durable));
+    let waits_for = journal.size.age(unread_from);
+    add_lag_seconds(page, labels, waits_for.unwrap_or_default());
     page.gauge(
         "modelbeat_journal_bytes",
         "Bytes that the journal takes on disk",

@@ -66,6 +66,8 @@ pub(super) fn add(page: &mut Page, pipeline: &Labels, progress: &Progress) {
         pipeline,
         totals.in_flight() as f64,
     );
+    add_pacing(page, pipeline, progress);
+    add_spool(page, pipeline, progress);
     page.gauge(
         "modelbeat_bulk_requests_in_flight",
         "Bulk requests that wait for their answer",
@@ -80,7 +82,7 @@ pub(super) fn add(page: &mut Page, pipeline: &Labels, progress: &Progress) {
     );
     page.gauge(
         "modelbeat_shipping_held_up",
-        "1 while documents wait because of some trouble, which /healthz names",
+        "1 while documents wait because of some trouble, which /readyz names",
         pipeline,
         f64::from(u8::from(progress.trouble().is_some())),
     );
@@ -92,4 +94,66 @@ pub(super) fn add(page: &mut Page, pipeline: &Labels, progress: &Progress) {
             took.as_secs_f64(),
         );
     }
+}
+
+fn add_pacing(page: &mut Page, pipeline: &Labels, progress: &Progress) {
+    let pacing = progress.pacing();
+    let needs_a_person = pacing.needs_a_person || progress.disk_trouble().is_some();
+    for (name, help, value) in [
+        (
+            "modelbeat_bulk_requests_allowed",
+            "Bulk requests that may be in flight at once, as found out from how the cluster answers",
+            pacing.requests as f64,
+        ),
+        (
+            "modelbeat_bulk_request_bytes_allowed",
+            "Bytes of a bulk request, as found out from how the cluster answers",
+            pacing.bytes as f64,
+        ),
+        (
+            "modelbeat_shipping_needs_a_person",
+            "1 while documents wait for something that does not pass by itself: a refused user, a full disk",
+            f64::from(u8::from(needs_a_person)),
+        ),
+    ] {
+        page.gauge(name, help, pipeline, value);
+    }
+}
+
+fn add_spool(page: &mut Page, pipeline: &Labels, progress: &Progress) {
+    let totals = progress.totals();
+    page.counter(
+        "modelbeat_documents_spooled",
+        "Documents written to the spool",
+        pipeline,
+        totals.spooled,
+    );
+    page.gauge(
+        "modelbeat_spool_documents",
+        "Documents that wait in the spool; they are in flight, too",
+        pipeline,
+        totals.spool_documents as f64,
+    );
+    page.gauge(
+        "modelbeat_spool_bytes",
+        "Bytes that the spool takes on disk",
+        pipeline,
+        totals.spool_bytes as f64,
+    );
+    // Without one there is no bound, and nothing that could refuse.
+    let Some(spool) = progress.spool() else {
+        return;
+    };
+    page.gauge(
+        "modelbeat_spool_bytes_max",
+        "Bytes on disk beyond which the spool takes nothing, and inputs wait",
+        pipeline,
+        spool.bytes_max as f64,
+    );
+    page.gauge(
+        "modelbeat_spool_refuses",
+        "1 while the spool is full, or its disk is in trouble, which /readyz names",
+        pipeline,
+        f64::from(u8::from(spool.trouble.is_some())),
+    );
 }

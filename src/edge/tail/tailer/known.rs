@@ -24,7 +24,7 @@ impl Tailer {
             match found.files.get(&id) {
                 Some((path, metadata)) => self.look_at_named(id, path, metadata, found, out),
                 // It may be in what could not be looked at.
-                None if found.incomplete => {}
+                None if found.is_incomplete() => {}
                 None if self.sources.get(&id).is_some_and(|source| source.named) => {
                     left.insert(id);
                 }

@@ -166,7 +166,7 @@ impl Tailer {
             undecided.named = true;
             undecided.path.clone_from(path);
             undecided.look(Seen::of(metadata));
-        } else if undecided.named && found.incomplete {
+        } else if undecided.named && found.is_incomplete() {
             return Next::Wait;
         } else if undecided.named {
             // It left the paths: an open one is read to its end, a copy repeats what is read elsewhere.

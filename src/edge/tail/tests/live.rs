@@ -85,6 +85,24 @@ fn notifications_wake_for_lines_new_files_and_rotations() {
     live.stop();
 }
 
+/// The next scan is farther away than the deadline.
+#[test]
+fn what_has_been_read_is_not_said_to_wait_until_a_scan_has_seen_it() {
+    let mut desk = Desk::new(&["a.log"]);
+    desk.settings[0].poll = DEADLINE * 100;
+    desk.write("a.log", "one\n");
+    let mut live = start(&desk, Mode::Follow, 8);
+    live.take_until(&mut desk, 1);
+    wait_for(|| {
+        let snapshot = live.status.snapshot();
+        let is_read = |input: &InputStatus| {
+            (input.read_bytes_total, input.lag_bytes, input.waiting_since) == (4, 0, None)
+        };
+        snapshot.inputs.iter().any(is_read)
+    });
+    live.stop();
+}
+
 #[test]
 fn polling_alone_brings_everything_too() {
     let mut desk = Desk::new(&["later/*.log"]);

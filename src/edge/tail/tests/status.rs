@@ -35,3 +35,26 @@ fn an_inputs_status_says_what_was_read_what_waits_and_since_when() {
         (0, 19, 0)
     );
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_told_until_it_is_gone_or_is_something_else() {
+    let mut desk = Desk::new(&["*.log"]);
+    let unread = |desk: &Desk| -> Vec<PathBuf> {
+        let unread = desk.tailer.as_ref().unwrap().snapshot().unread;
+        unread.into_iter().map(|unread| unread.path).collect()
+    };
+    let make_circle = |desk: &Desk, name: &str| {
+        // A link to itself: nobody can follow that.
+        std::os::unix::fs::symlink(desk.path(name), desk.path(name)).unwrap();
+    };
+    let (gone, folder) = (desk.path("gone.log"), desk.path("folder.log"));
+    make_circle(&desk, "gone.log");
+    make_circle(&desk, "folder.log");
+    desk.poll();
+    assert_eq!(unread(&desk), [folder.clone(), gone.clone()]);
+    fs::remove_file(gone).unwrap();
+    fs::remove_file(&folder).unwrap();
+    fs::create_dir(&folder).unwrap();
+    desk.poll();
+    assert!(unread(&desk).is_empty());
+}
