@@ -1,10 +1,11 @@
 //! Bytes of a log: however they are cut into reads and batches, the same documents come out, and all of them are JSON.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use modelbeat::config::Config;
 use modelbeat::flow::document::Documents;
-use modelbeat::flow::engine::Engine;
+use modelbeat::flow::engine::{Engine, Settings};
 use modelbeat::flow::event::{Batch, Head, InputId, SourceKey, Timestamp};
 use modelbeat::flow::lines::{Framing, Run, Splitter};
 use serde_json::Value;
@@ -40,28 +41,20 @@ host: off
 output: {file: {path: out}}
 ";
 
+/// Read once: a fuzzer comes by often.
+static SETTINGS: OnceLock<[Settings; 8]> = OnceLock::new();
+
 /// First byte: format and task. Second: bytes a read. The rest is the log.
 pub(crate) fn records(input: &[u8]) {
     let Some((&[choice, read], log)) = input.split_first_chunk() else {
         return;
     };
-    let (format, framing) = match choice & 1 {
-        0 => ("json", Framing::Lines),
-        _ => ("csv", Framing::Csv),
+    let framing = match choice & 1 {
+        0 => Framing::Lines,
+        _ => Framing::Csv,
     };
-    let (task, score) = match choice >> 1 & 3 {
-        0 => ("{kind: binary, positive: '1'}", "x"),
-        1 => ("{kind: multiclass}", "x"),
-        2 => ("{kind: multiclass, classes: [a, b]}", "{a: x, b: y}"),
-        _ => ("{kind: regression}", "x"),
-    };
-    let text = MAPPING.replace("FORMAT", format).replace("TASK", task);
-    let text = match task {
-        "{kind: regression}" => text.replace("    score: SCORE\n", ""),
-        _ => text.replace("SCORE", score),
-    };
-    let config = Config::parse("fuzz.yml", &text, &|_| None);
-    let settings = config.unwrap_or_else(|faults| panic!("{faults}")).engine;
+    let choice = usize::from(choice & 7);
+    let settings = SETTINGS.get_or_init(|| std::array::from_fn(settings))[choice].clone();
     let mut whole = Engine::new(settings.clone()).expect("settings");
     let mut pieces = Engine::new(settings).expect("settings");
     let whole_documents = run(&mut whole, framing, log, log.len().max(1));
@@ -72,6 +65,26 @@ pub(crate) fn records(input: &[u8]) {
         "any cut gives the same events"
     );
     assert_eq!(whole_documents, piece_documents, "and the same documents");
+}
+
+/// Bit 0: format; bits 1 and 2: task.
+fn settings(choice: usize) -> Settings {
+    let format = ["json", "csv"][choice & 1];
+    let (task, score) = match choice >> 1 {
+        0 => ("{kind: binary, positive: '1'}", "    score: x\n"),
+        1 => ("{kind: multiclass}", "    score: x\n"),
+        2 => (
+            "{kind: multiclass, classes: [a, b]}",
+            "    score: {a: x, b: y}\n",
+        ),
+        _ => ("{kind: regression}", ""),
+    };
+    let text = MAPPING
+        .replace("FORMAT", format)
+        .replace("TASK", task)
+        .replace("    score: SCORE\n", score);
+    let config = Config::parse("fuzz.yml", &text, &|_| None);
+    config.unwrap_or_else(|faults| panic!("{faults}")).engine
 }
 
 /// All documents of a log read by `read` bytes, by index and id; the last written counts.
