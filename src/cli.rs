@@ -53,11 +53,50 @@ enum Command {
         #[command(subcommand)]
         command: dead_letters::Command,
     },
-    /// Install index templates, and a lifecycle policy where the cluster has ILM. Can be repeated.
-    Setup {
-        /// A pipeline file: where its Elasticsearch is, and the index prefix.
-        file: PathBuf,
-    },
+    /// Install index templates, a lifecycle policy where the cluster has ILM, and Kibana dashboards. Can be repeated.
+    Setup(SetupArguments),
+}
+
+/// `modelbeat setup`
+#[derive(Debug, clap::Args)]
+pub struct SetupArguments {
+    /// A pipeline file: where its Elasticsearch is, and the index prefix.
+    file: PathBuf,
+    /// Also import data views, dashboards and alert rules (switched off) into the Kibana at this URL.
+    #[arg(long, value_name = "URL", env = "MODELBEAT_KIBANA")]
+    kibana: Option<String>,
+    /// The Kibana space to import into.
+    #[arg(long, value_name = "SPACE", requires = "kibana")]
+    kibana_space: Option<String>,
+    /// `id:api_key` or its base64, if Kibana's is not that of `output.elasticsearch`.
+    #[arg(
+        long,
+        value_name = "KEY",
+        conflicts_with = "kibana_user",
+        env = "MODELBEAT_KIBANA_API_KEY",
+        hide_env_values = true
+    )]
+    kibana_api_key: Option<String>,
+    /// User, if Kibana's is not that of `output.elasticsearch`.
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "kibana_password",
+        env = "MODELBEAT_KIBANA_USER"
+    )]
+    kibana_user: Option<String>,
+    /// The user's password; better in the environment than on the command line.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        requires = "kibana_user",
+        env = "MODELBEAT_KIBANA_PASSWORD",
+        hide_env_values = true
+    )]
+    kibana_password: Option<String>,
+    /// PEM file of the authority that signed Kibana's certificate, if it is not that of `output.elasticsearch`.
+    #[arg(long, value_name = "PATH", requires = "kibana")]
+    kibana_ca: Option<PathBuf>,
 }
 
 /// `modelbeat run`
@@ -106,7 +145,7 @@ pub fn main() -> ExitCode {
         } => check::schema(),
         Command::Check { files, connect, .. } => check::check(&files, connect),
         Command::DeadLetters { command } => dead_letters::run(command),
-        Command::Setup { file } => setup::setup(&file),
+        Command::Setup(arguments) => setup::setup(&arguments),
     }
 }
 

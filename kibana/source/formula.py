@@ -120,11 +120,13 @@ def within_0_and_1(inner: Expression) -> Call:
     return Call("clamp", [inner, Number(0), Number(1)])
 
 
-Z = 1.959963984540054  # of a 95 % interval, as in flow/quality/intervals.rs
+# Of a 95 % interval, as in flow/quality/intervals.rs; twelve digits, which every reader of JSON gives back exactly.
+Z = 1.95996398454
+Z2 = 3.84145882069
 
 
 def wilson(hits: Expression, trials: Expression, sign: int) -> Expression:
     """An end of Wilson's 95 % interval of a proportion: `sign` is -1 (low) or 1 (high)."""
-    middle = hits + Z * Z / 2
-    reach = Z * sqrt(hits * (trials - hits) / trials + Z * Z / 4)
-    return (middle - reach if sign < 0 else middle + reach) / (trials + Z * Z)
+    middle = hits + round(Z2 / 2, 11)
+    reach = Z * sqrt(hits * (trials - hits) / trials + round(Z2 / 4, 11))
+    return (middle - reach if sign < 0 else middle + reach) / (trials + Z2)

@@ -1,22 +1,25 @@
-//! `modelbeat setup`: prepares the cluster that a pipeline file names.
+//! `modelbeat setup`: prepares the cluster that a pipeline file names, and the Kibana that the command line names.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::{check, log};
-use crate::edge::elastic::{Elastic, Error};
-use crate::edge::setup::{self, Report};
+use crate::cli::{SetupArguments, check, log};
+use crate::config::Config;
+use crate::edge::elastic::{self, Elastic};
+use crate::edge::setup::{self, Outcome, Report, kibana};
+use crate::flow::windows::Length;
 
-/// Installs templates, and prints a line for each thing: installed, unchanged, or skipped and why.
-pub fn setup(file: &Path) -> ExitCode {
-    let config = match check::load(&[file.to_path_buf()]) {
+/// Installs templates and dashboards, and prints a line for each thing: installed, unchanged, skipped or failed, and why.
+pub fn setup(arguments: &SetupArguments) -> ExitCode {
+    let file = &arguments.file;
+    let config = match check::load(std::slice::from_ref(file)) {
         Ok(mut configs) => configs.pop(),
         Err(code) => return code,
     };
-    let Some((settings, prefix)) =
-        config.and_then(|config| Some((config.elasticsearch?.0, config.engine.index_prefix)))
-    else {
+    let Some((config, settings)) = config.and_then(|config| {
+        let settings = config.elasticsearch.clone()?.0;
+        Some((config, settings))
+    }) else {
         return log::fail(
             &format!(
                 "{}: there is no output.elasticsearch to set up",
@@ -32,17 +35,74 @@ pub fn setup(file: &Path) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };
-    let asked: Result<Report, Error> =
-        runtime.block_on(async { setup::run(&Elastic::open(&settings)?, &prefix).await });
-    match asked {
-        Ok(report) => {
-            let mut out = std::io::stdout();
-            let printed = report
-                .steps
-                .iter()
-                .try_for_each(|step| writeln!(out, "{step}"));
-            printed.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-        }
-        Err(error) => log::fail(&error.to_string(), 1),
+    let prefix = &config.engine.index_prefix;
+    let cluster = runtime.block_on(async { setup::run(&Elastic::open(&settings)?, prefix).await });
+    let done = print(cluster);
+    let Some(settings) = kibana_settings(arguments, settings) else {
+        return done;
+    };
+    if done != ExitCode::SUCCESS {
+        return done;
     }
+    let window = shortest_window(&config);
+    print(runtime.block_on(kibana::run(&settings, prefix, window.as_deref())))
+}
+
+/// The exit code: 0 if all is as it should be.
+fn print(report: Result<Report, impl std::error::Error>) -> ExitCode {
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return log::fail(&error.to_string(), 1),
+    };
+    let mut out = std::io::stdout();
+    let mut steps = report.steps.iter();
+    if steps.try_for_each(|step| writeln!(out, "{step}")).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let is_failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
+    match report
+        .steps
+        .iter()
+        .filter(|step| is_failed(&step.outcome))
+        .count()
+    {
+        0 => ExitCode::SUCCESS,
+        failed => log::fail(
+            &format!(
+                "{failed} of {} could not be installed: see above",
+                report.steps.len()
+            ),
+            1,
+        ),
+    }
+}
+
+/// Kibana's users and keys are the cluster's, and so is often the authority: what the command line leaves open, the pipeline
+/// file says.
+fn kibana_settings(
+    arguments: &SetupArguments,
+    elastic: elastic::Settings,
+) -> Option<kibana::Settings> {
+    let user = arguments
+        .kibana_user
+        .clone()
+        .zip(arguments.kibana_password.clone());
+    let credentials = match (&arguments.kibana_api_key, user) {
+        (Some(key), _) => elastic::Credentials::ApiKey(key.clone()),
+        (None, Some((user, password))) => elastic::Credentials::Basic(user, password),
+        (None, None) => elastic.credentials,
+    };
+    Some(kibana::Settings {
+        url: arguments.kibana.clone()?,
+        space: arguments.kibana_space.clone(),
+        credentials,
+        ca: arguments.kibana_ca.clone().or(elastic.ca),
+    })
+}
+
+/// What the dashboards show at first: the shortest of the windows that do not overlap, for it follows a time range best.
+fn shortest_window(config: &Config) -> Option<String> {
+    let is_apart = |length: &&Length| matches!(length, Length::Fixed(_) | Length::Month);
+    let shortest = config.engine.windows.iter().filter(is_apart).min();
+    shortest.map(ToString::to_string)
 }

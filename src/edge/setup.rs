@@ -3,7 +3,9 @@
 //! Driven by `modelbeat setup`. Idempotent: what is there already, as this version would write it, is left alone, and a
 //! lifecycle policy that exists is never overwritten, for people add their own phases. What a cluster lacks is skipped, with
 //! a word about it. Setup needs the cluster privileges `manage_index_templates` and, where there are lifecycles,
-//! `manage_ilm`; shipping needs neither.
+//! `manage_ilm`; shipping needs neither. What people look at is [`kibana`]'s.
+
+pub mod kibana;
 
 use std::fmt;
 
@@ -37,6 +39,8 @@ pub enum Outcome {
     Unchanged,
     /// It is not there, for this reason, and we can do without.
     Skipped(String),
+    /// It was refused, for this reason, though it is wanted.
+    Failed(String),
 }
 
 impl fmt::Display for Step {
@@ -45,6 +49,7 @@ impl fmt::Display for Step {
             Outcome::Installed => write!(formatter, "installed  {}", self.what),
             Outcome::Unchanged => write!(formatter, "unchanged  {}", self.what),
             Outcome::Skipped(why) => write!(formatter, "skipped    {}: {why}", self.what),
+            Outcome::Failed(why) => write!(formatter, "failed     {}: {why}", self.what),
         }
     }
 }

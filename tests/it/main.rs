@@ -28,6 +28,7 @@ mod documents;
 #[path = "../faults/faults.rs"]
 mod faults;
 mod http_equals_file;
+mod kibana;
 mod late_labels;
 mod law;
 mod nannyml;

@@ -1,0 +1,387 @@
+//! Kibana without a Kibana: the committed dashboards are what their source says, import everywhere, ask only for fields that
+//! are there, and show the numbers that a recount of the log gives, over everything and over one slice, from two agents.
+
+mod fake;
+mod fields;
+mod formula;
+mod kql;
+mod log;
+mod objects;
+mod search;
+mod setting_up;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use self::fields::{Use, mapped, used};
+use self::formula::{Formula, Part};
+use self::log::{Log, Told};
+use self::objects::{Chart, all, charts, complaints, controls, inner, lines, of_type, text};
+use self::search::{View, options};
+use crate::cluster::{Cluster, Prefix};
+
+/// Both sides add whole numbers and divide once or twice.
+const TOLERANCE: f64 = 1e-12;
+
+#[test]
+fn the_committed_files_are_what_their_source_says() {
+    let generate = Path::new(env!("CARGO_MANIFEST_DIR")).join("kibana/generate");
+    let output = Command::new("python3")
+        .arg(generate)
+        .arg("--check")
+        .output()
+        .expect("python3");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn every_object_has_the_shape_of_its_version_and_every_reference_resolves() {
+    assert_eq!(complaints(&all()), Vec::<String>::new());
+}
+
+#[test]
+fn what_import_lets_through_though_nothing_would_open_is_seen() {
+    let mut objects = all();
+    let board = objects
+        .iter_mut()
+        .find(|object| object["type"] == "dashboard")
+        .expect("one");
+    board["references"]
+        .as_array_mut()
+        .expect("references")
+        .remove(0);
+    board["attributes"]["extra"] = json!(1);
+    let panels = text(&board["attributes"]["panelsJSON"]).replacen(
+        "\"metricAccessor\":\"",
+        "\"metricAccessor\":\"no",
+        1,
+    );
+    board["attributes"]["panelsJSON"] = json!(panels);
+    let found = complaints(&objects);
+    for words in [
+        "too many or missing",
+        "no attribute extra",
+        "names no column",
+    ] {
+        assert!(
+            found.iter().any(|each| each.contains(words)),
+            "{words}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn every_field_of_every_panel_control_and_search_is_mapped_with_a_type_that_fits() {
+    let objects = all();
+    let mut unfit = Vec::new();
+    let used = used(&objects);
+    assert!(used.len() > 300, "{}", used.len());
+    for each in used {
+        match mapped(&objects, &each.view, &each.field) {
+            Some(kind) if kind == "dynamic" || each.purpose.takes(&kind) => {}
+            other => unfit.push(format!("{each}: mapped as {other:?}")),
+        }
+    }
+    assert!(unfit.is_empty(), "{unfit:#?}");
+    assert_eq!(mapped(&objects, "modelbeat-quality", "window.nam"), None);
+    assert!(
+        !Use::Number.takes(&mapped(&objects, "modelbeat-quality", "slice.name").expect("mapped"))
+    );
+}
+
+#[test]
+fn every_formula_parses_and_its_stored_parts_are_the_formula() {
+    let mut seen = 0;
+    for chart in charts(&all()) {
+        for (id, column) in &chart.columns {
+            if column["operationType"] == "formula" {
+                seen += 1;
+                assert_stored(&chart, id, column);
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[track_caller]
+fn assert_stored(chart: &Chart, id: &str, column: &Value) {
+    let written = text(&column["params"]["formula"]);
+    let place = format!("{} / {id}: {written}", chart.name);
+    let formula = Formula::parse(&written).unwrap_or_else(|why| panic!("{place}: {why}"));
+    let parts = formula.parts();
+    let names: BTreeMap<&Part, String> = parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| (*part, format!("{id}X{index}")))
+        .collect();
+    for (part, name) in &names {
+        let stored = chart.column(name);
+        let found = Part {
+            operation: text(&stored["operationType"]),
+            field: text(&stored["sourceField"]),
+            kql: text(&stored["filter"]["query"]),
+        };
+        assert_eq!(**part, found, "{place}");
+    }
+    let last = format!("{id}X{}", parts.len());
+    assert_eq!(column["references"], json!([last]), "{place}");
+    let tree = &chart.column(&last)["params"]["tinymathAst"];
+    let wanted = formula.tree(&names);
+    assert_eq!(
+        [&tree["name"], &tree["text"]],
+        [&wanted["name"], &json!(written)],
+        "{place}"
+    );
+    assert_eq!(numbers(&tree["args"]), numbers(&wanted["args"]), "{place}");
+}
+
+/// With every number as a float: 1 and 1.0 are one number.
+fn numbers(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(values) => values.iter().map(numbers).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| (name.clone(), numbers(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn no_ratio_is_averaged() {
+    for chart in charts(&all()) {
+        for column in chart.columns.values() {
+            let field = text(&column["sourceField"]);
+            let is_ratio = ["quality.", "interval.", "rate."]
+                .iter()
+                .any(|start| field.starts_with(start));
+            assert!(
+                !is_ratio,
+                "{}: {field} is a ratio of one window",
+                chart.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_panel_shows_something_and_the_main_ones_what_a_recount_says() {
+    let prefix = Prefix::new(Cluster::plain(), "kibana");
+    let log = Log::draw();
+    log::tell(&log, &prefix);
+    let objects = all();
+    assert_field_types(&objects, &prefix);
+    assert_every_panel_shows_something(&objects, &prefix);
+    assert_controls_and_searches(&objects, &prefix);
+    assert_rules_can_be_asked(&prefix);
+    for (slice, value) in [
+        ("_all", None),
+        ("country", Some("CH")),
+        ("country", Some("DE")),
+    ] {
+        let told = log.recount(|row| value.is_none_or(|value| row.country == value));
+        assert_recount(&objects, &prefix, slice, value, &told);
+    }
+}
+
+/// What Elasticsearch made of the fields that the templates leave to it.
+fn assert_field_types(objects: &[Value], prefix: &Prefix) {
+    for each in used(objects) {
+        let Some(kind) = mapped(objects, &each.view, &each.field) else {
+            continue;
+        };
+        // Numbers of other tasks, and columns that only a listing names.
+        if kind != "dynamic" || each.purpose == Use::Any {
+            continue;
+        }
+        let family = each
+            .view
+            .replace("modelbeat-", &format!("{}-", prefix.name));
+        let path = format!("{family}-*/_field_caps?fields={}", each.field);
+        let caps = prefix.cluster().ask(&Method::GET, &path, None);
+        let kinds = caps["fields"][&each.field].as_object();
+        let kinds: Vec<&String> = kinds.into_iter().flat_map(|kinds| kinds.keys()).collect();
+        let fits = !kinds.is_empty() && kinds.iter().all(|kind| each.purpose.takes(kind));
+        assert!(fits, "{each}: it is {kinds:?}");
+    }
+}
+
+/// The filters that a dashboard's controls add before anybody touches them.
+fn chosen(objects: &[Value], chart: &Chart) -> Vec<Value> {
+    let boards = of_type(objects, "dashboard").into_iter();
+    let mut board = boards.filter(|board| {
+        chart
+            .name
+            .starts_with(&format!("{} / ", text(&board["attributes"]["title"])))
+    });
+    let controls = controls(board.next().expect("its dashboard"));
+    let filters = controls
+        .into_iter()
+        .filter_map(|(_, field, chosen)| Some(json!({ "term": { field: chosen? } })));
+    filters.collect()
+}
+
+fn assert_every_panel_shows_something(objects: &[Value], prefix: &Prefix) {
+    let charts = charts(objects);
+    assert!(charts.len() > 40, "{}", charts.len());
+    for chart in &charts {
+        let mut filters = chosen(objects, chart);
+        // The one panel that is about the values of a chosen slice.
+        if chart.name.ends_with("value of the chosen slice") {
+            filters.retain(|filter| filter["term"]["slice.name"].is_null());
+            filters.push(json!({ "term": { "slice.name": "country" } }));
+        }
+        let rows = View::new(objects, &chart.view, prefix).rows(chart, &filters);
+        assert!(!rows.is_empty(), "{} shows no bucket", chart.name);
+        for id in rows[0].keys() {
+            let is_there = rows.iter().any(|row| row[id].is_some());
+            assert!(
+                is_there,
+                "{}: {id} is a gap in all of {} buckets",
+                chart.name,
+                rows.len()
+            );
+        }
+    }
+}
+
+fn assert_controls_and_searches(objects: &[Value], prefix: &Prefix) {
+    for dashboard in of_type(objects, "dashboard") {
+        for (view, field, _) in controls(dashboard) {
+            let view = View::new(objects, &view, prefix);
+            assert_ne!(
+                options(&view, &field),
+                0,
+                "{}: {field} offers nothing",
+                dashboard["id"]
+            );
+        }
+    }
+    for search in of_type(objects, "search") {
+        let source = inner(&search["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"]);
+        let query = kql::parse(source["query"]["query"].as_str().expect("KQL")).expect("KQL");
+        let sorts = search["attributes"]["sort"].as_array().expect("sort");
+        let sort: Vec<Value> = sorts
+            .iter()
+            .map(|pair| json!({ text(&pair[0]): pair[1] }))
+            .collect();
+        let view = View::new(objects, &text(&search["references"][0]["id"]), prefix);
+        let answer = view.search(json!({ "size": 50, "query": query.dsl, "sort": sort }));
+        let hits = answer["hits"]["hits"].as_array().expect("hits");
+        assert_ne!(hits.len(), 0, "{} finds nothing", search["id"]);
+        if search["id"] == "modelbeat-mistakes" {
+            let sizes: Vec<f64> = hits
+                .iter()
+                .filter_map(|hit| hit["sort"][0].as_f64())
+                .collect();
+            assert_eq!(sizes.len(), hits.len());
+            assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+            let worst = &hits[0]["_source"];
+            let off = worst["prediction"]["score"].as_f64().expect("a score") - 0.5;
+            assert!((off.abs() - sizes[0]).abs() < TOLERANCE, "{worst}");
+        }
+    }
+}
+
+/// A rule's query holds for the cluster, and asks for fields that are there.
+fn assert_rules_can_be_asked(prefix: &Prefix) {
+    for rule in lines("rules.ndjson") {
+        let params = &rule["params"];
+        let index = text(&params["index"][0]).replace("modelbeat-", &format!("{}-", prefix.name));
+        let mut body = json!({ "size": 0 });
+        let mut fields = vec![text(&params["timeField"])];
+        if params["searchType"] == "esQuery" {
+            body["query"] = inner(&params["esQuery"])["query"].clone();
+            asked(&body["query"], &mut fields);
+        }
+        fields.extend(
+            ["aggField", "termField"]
+                .iter()
+                .filter_map(|name| Some(params[name].as_str()?.to_owned())),
+        );
+        prefix
+            .cluster()
+            .ask(&Method::POST, &format!("{index}/_search"), Some(&body));
+        for field in fields.iter().filter(|&field| field != "window.every") {
+            let caps = prefix.cluster().ask(
+                &Method::GET,
+                &format!("{index}/_field_caps?fields={field}"),
+                None,
+            );
+            assert!(
+                caps["fields"][field].is_object(),
+                "{}: there is no {field}",
+                rule["name"]
+            );
+        }
+    }
+}
+
+/// The fields of `term` and `range`.
+fn asked(query: &Value, fields: &mut Vec<String>) {
+    match query {
+        Value::Object(members) => {
+            for (name, inner) in members {
+                match inner.as_object() {
+                    Some(clause) if name == "term" || name == "range" => {
+                        fields.extend(clause.keys().cloned())
+                    }
+                    _ => asked(inner, fields),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| asked(value, fields)),
+        _ => {}
+    }
+}
+
+/// The figures of Model quality, with one slice chosen.
+fn assert_recount(
+    objects: &[Value],
+    prefix: &Prefix,
+    slice: &str,
+    value: Option<&str>,
+    told: &Told,
+) {
+    let mut filters = vec![
+        json!({ "term": { "window.length": "1h" } }),
+        json!({ "term": { "slice.name": slice } }),
+    ];
+    filters.extend(value.map(|value| json!({ "term": { "slice.value": value } })));
+    let mut figures = BTreeMap::new();
+    for chart in charts(objects) {
+        let is_figure = chart
+            .columns
+            .values()
+            .all(|column| column["isBucketed"] == false);
+        if is_figure && chart.name.starts_with("[modelbeat] Model quality / ") {
+            let rows = View::new(objects, &chart.view, prefix).rows(&chart, &filters);
+            figures.extend(
+                rows.into_iter()
+                    .flatten()
+                    .filter_map(|(id, value)| Some((id, value?))),
+            );
+        }
+    }
+    let expected = told.figures();
+    assert_eq!(
+        figures.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
+    for (name, expected) in &expected {
+        let shown = figures[name];
+        assert!(
+            (shown - expected).abs() < TOLERANCE,
+            "{name} of {slice} {value:?}: {shown}, recounted {expected}"
+        );
+    }
+}
