@@ -7,10 +7,10 @@ windows that overlap (`window.every`) are left out. Sums are right for any time 
 
 from __future__ import annotations
 
-from formula import Expression, count, sqrt, total, wilson, within_0_and_1, Z
+from formula import Expression, Z, count, sqrt, total, where_zero, wilson, within_0_and_1
 from lens import (
-    BYTES, DURATION, MILLISECONDS, PERCENT, WHOLE, Chart, Column, Control, Dashboard, Listing, Words, by, figure, formula,
-    heatmap, lines, metric, over_time, ranges, search, table, view,
+    AS_IN_VIEW, BYTES, DURATION, MILLISECONDS, PERCENT, WHOLE, Chart, Column, Control, Dashboard, Listing, Words, by, figure,
+    formula, heatmap, lines, metric, over_time, ranges, search, table, view,
 )
 
 QUALITY, PREDICTIONS, HOST, LABELS = (f"modelbeat-{kind}" for kind in ("quality", "predictions", "host", "labels"))
@@ -41,9 +41,13 @@ F1 = (2 * tp) / (2 * tp + fp + fn)
 
 
 def f1_end(sign: int) -> Expression:
-    """An end of F1's 95 % interval, from Var = F(1 - F)(2 - F) / (2TP + FP + FN)."""
+    """An end of F1's 95 % interval, as flow/quality/intervals.rs has it.
+
+    By Var = F(1 - F)(2 - F) / (2TP + FP + FN); where that variance is 0, by Wilson's interval of J = TP / (TP + FP + FN).
+    """
     reach = Z * sqrt(F1 * (1 - F1) * (2 - F1) / (2 * tp + fp + fn))
-    return within_0_and_1(F1 - reach if sign < 0 else F1 + reach)
+    jaccard = wilson(tp, tp + fp + fn, sign)
+    return where_zero(tp * (fp + fn), (2 * jaccard) / (1 + jaccard), within_0_and_1(F1 - reach if sign < 0 else F1 + reach))
 
 
 def with_interval(name: str, key: str, value: Expression, low: Expression, high: Expression) -> Chart:
@@ -178,7 +182,7 @@ LABELS_BOARD = Dashboard(
             (12, figure("Corrected", PREDICTIONS, ALL_PREDICTIONS,
                         formula("corrected", "Corrected, of the labelled", count("label.revision > 1") / count(JOINED)))),
             (12, figure("Median delay", PREDICTIONS, ALL_PREDICTIONS,
-                        metric("delay", "Half of the labels took at most", "percentile", "label.delay_ms", DURATION,
+                        metric("delay", "Half of the labels took at most", "percentile", "label.delay_ms", AS_IN_VIEW,
                                percentile=50))),
             (12, figure("Orphans", LABELS, 'event.dataset: "modelbeat.label"',
                         metric("orphans", "Labels whose prediction never came", "count", "___records___", WHOLE))),
@@ -190,7 +194,7 @@ LABELS_BOARD = Dashboard(
                 metric("predictions", "Predictions", "count", "___records___", WHOLE),
             ], split="model", right=("predictions",), ceiling=1)),
             (24, lines("Delay of labels by time of prediction", PREDICTIONS, ALL_PREDICTIONS, [
-                over_time(), *percentiles("delay", "Delay", "label.delay_ms", DURATION)])),
+                over_time(), *percentiles("delay", "Delay", "label.delay_ms", AS_IN_VIEW)])),
         ]),
         (11, [
             (24, lines("Late labels, by length of window", QUALITY, f'{WINDOWS} and slice.name: "_all"', [
@@ -305,7 +309,7 @@ AGENTS = Dashboard(
         ]),
         (11, [
             (24, lines("From prediction to document", PREDICTIONS, ALL_PREDICTIONS, [
-                over_time(), *percentiles("behind", "Behind", "ingest_delay_ms", DURATION)],
+                over_time(), *percentiles("behind", "Behind", "ingest_delay_ms", AS_IN_VIEW)],
                 note="How old a prediction was when its document was first written. A backfill is old on purpose")),
             (24, table("Agents", HOST, READINGS, [
                 by("agent", "Agent", "agent.name", 50), by("host", "Host", "host.name", 5),
@@ -336,7 +340,9 @@ emit(doc['event.ingested'].value.toInstant().toEpochMilli() - doc['@timestamp'].
 
 VIEWS = [
     view(QUALITY, "modelbeat-quality-*", "modelbeat: quality windows", {}),
-    view(PREDICTIONS, "modelbeat-predictions-*", "modelbeat: predictions", {CPU: {"id": "percent"}, MEMORY: {"id": "percent"}}, {
+    view(PREDICTIONS, "modelbeat-predictions-*", "modelbeat: predictions", {
+        CPU: {"id": "percent"}, MEMORY: {"id": "percent"}, "label.delay_ms": DURATION, "ingest_delay_ms": DURATION,
+    }, {
         "mistake": {"type": "double", "script": {"source": MISTAKE}},
         "ingest_delay_ms": {"type": "long", "script": {"source": BEHIND}},
     }),

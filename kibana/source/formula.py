@@ -116,6 +116,11 @@ def sqrt(inner: Expression) -> Call:
     return Call("sqrt", [inner])
 
 
+def where_zero(value: Expression, then: Expression, otherwise: Expression) -> Call:
+    """Kibana works out both; neither may divide by zero where the other is wanted."""
+    return Call("ifelse", [Call("eq", [value, Number(0)]), then, otherwise])
+
+
 def within_0_and_1(inner: Expression) -> Call:
     return Call("clamp", [inner, Number(0), Number(1)])
 
@@ -129,4 +134,4 @@ def wilson(hits: Expression, trials: Expression, sign: int) -> Expression:
     """An end of Wilson's 95 % interval of a proportion: `sign` is -1 (low) or 1 (high)."""
     middle = hits + round(Z2 / 2, 11)
     reach = Z * sqrt(hits * (trials - hits) / trials + round(Z2 / 4, 11))
-    return (middle - reach if sign < 0 else middle + reach) / (trials + Z2)
+    return within_0_and_1((middle - reach if sign < 0 else middle + reach) / (trials + Z2))

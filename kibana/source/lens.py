@@ -17,7 +17,8 @@ PERCENT = {"id": "percent", "params": {"decimals": 1}}
 BYTES = {"id": "bytes", "params": {"decimals": 1}}
 MILLISECONDS = {"id": "number", "params": {"decimals": 1, "suffix": " ms"}}
 WHOLE = {"id": "number", "params": {"decimals": 0}}
-DURATION = {"id": "duration", "params": {"decimals": 1, "fromUnit": "milliseconds", "toUnit": "humanizePrecise"}}
+AS_IN_VIEW = None  # the data view says how a field is shown
+DURATION = {"id": "duration", "params": {"inputFormat": "milliseconds", "outputFormat": "humanizePrecise"}}
 
 
 def text(value) -> str:
@@ -75,11 +76,13 @@ def ranges(key: str, label: str, source: str) -> Column:
     return bucket(key, label, "range", source, "number", "interval", params)
 
 
-def metric(key: str, label: str, operation: str, source: str, style: dict, kql: str = "", **params) -> Column:
+def metric(key: str, label: str, operation: str, source: str, style: dict | None, kql: str = "", **params) -> Column:
     """One aggregation: `average`, `max`, `sum`, `count`, `percentile` (with `percentile=95`)."""
+    if style:
+        params["format"] = style
     body = {
         "label": label, "customLabel": True, "dataType": "number", "operationType": operation, "isBucketed": False,
-        "scale": "ratio", "sourceField": source, "params": {"format": style, **params},
+        "scale": "ratio", "sourceField": source, "params": params,
     }
     if kql:
         body["filter"] = {"query": kql, "language": "kuery"}

@@ -23,9 +23,13 @@ use self::log::{Log, Told};
 use self::objects::{Chart, all, charts, complaints, controls, inner, lines, of_type, text};
 use self::search::{View, options};
 use crate::cluster::{Cluster, Prefix};
+use crate::documents::field;
 
 /// Both sides add whole numbers and divide once or twice.
 const TOLERANCE: f64 = 1e-12;
+
+/// The formulas say 1.96 to twelve digits.
+const INTERVAL_TOLERANCE: f64 = 1e-9;
 
 #[test]
 fn the_committed_files_are_what_their_source_says() {
@@ -183,6 +187,7 @@ fn every_panel_shows_something_and_the_main_ones_what_a_recount_says() {
     assert_every_panel_shows_something(&objects, &prefix);
     assert_controls_and_searches(&objects, &prefix);
     assert_rules_can_be_asked(&prefix);
+    assert_formulas_are_the_engines(&objects, &prefix);
     for (slice, value) in [
         ("_all", None),
         ("country", Some("CH")),
@@ -384,4 +389,48 @@ fn assert_recount(
             "{name} of {slice} {value:?}: {shown}, recounted {expected}"
         );
     }
+}
+
+/// Over one window, a formula is what the engine wrote into the window's document; the interval ends too.
+fn assert_formulas_are_the_engines(objects: &[Value], prefix: &Prefix) {
+    let charts = charts(objects);
+    let formula = |metric: &str, column: &str| {
+        let name = format!("[modelbeat] Model quality / {metric} over time");
+        let chart = charts
+            .iter()
+            .find(|chart| chart.name == name)
+            .expect("a panel");
+        Formula::parse(&text(&chart.column(column)["params"]["formula"])).expect("a formula")
+    };
+    let mut compared = 0;
+    for metric in ["Accuracy", "Coverage", "Precision", "Recall", "F1"] {
+        let name = metric.to_lowercase();
+        let pairs = [
+            (formula(metric, &name), format!("quality.{name}")),
+            (formula(metric, "low"), format!("interval.{name}.low")),
+            (formula(metric, "high"), format!("interval.{name}.high")),
+        ];
+        let windows = json!({ "term": { "event.dataset": "modelbeat.quality" } });
+        prefix
+            .cluster()
+            .search(&prefix.indices("quality"), &windows, |hit| {
+                let window = &hit["_source"];
+                for (formula, path) in &pairs {
+                    let shown = formula.value(&|part| field(window, &part.field).as_f64());
+                    let written = field(window, path).as_f64();
+                    let is_same = match (shown, written) {
+                        (Some(shown), Some(written)) => {
+                            (shown - written).abs() < INTERVAL_TOLERANCE
+                        }
+                        (shown, written) => shown == written,
+                    };
+                    assert!(
+                        is_same,
+                        "{path}: {shown:?} by the panel, {written:?} in {window}"
+                    );
+                    compared += usize::from(shown.is_some());
+                }
+            });
+    }
+    assert!(compared > 1_000, "{compared}");
 }

@@ -25,7 +25,7 @@ pub(super) struct Part {
 }
 
 /// Functions of numbers that Lens has, and how many they take; the others are aggregations.
-const FUNCTIONS: [(&str, usize); 2] = [("sqrt", 1), ("clamp", 3)];
+const FUNCTIONS: [(&str, usize); 4] = [("sqrt", 1), ("clamp", 3), ("eq", 2), ("ifelse", 3)];
 
 const AGGREGATIONS: [&str; 5] = ["sum", "count", "average", "max", "min"];
 
@@ -81,6 +81,14 @@ impl Formula {
                     ("multiply", [a, b]) => a * b,
                     ("divide", [a, b]) => a / b,
                     ("sqrt", [a]) => a.sqrt(),
+                    ("eq", [a, b]) => f64::from(u8::from((a - b).abs() < f64::EPSILON)),
+                    ("ifelse", [is_so, then, otherwise]) => {
+                        if *is_so > 0.0 {
+                            *then
+                        } else {
+                            *otherwise
+                        }
+                    }
                     ("clamp", [a, low, high]) => a.clamp(*low, *high),
                     _ => return None,
                 }
@@ -213,6 +221,13 @@ fn precedence_functions_and_filters_are_read_as_lens_reads_them() {
     assert_eq!(value("1 + 2 * 3 - 4 / 2"), Some(5.0));
     assert_eq!(value("(1 + 2) * sum(a.b)"), Some(9.0));
     assert_eq!(value("clamp(sqrt(16), 0, 1)"), Some(1.0));
+    assert_eq!(value("ifelse(eq(count(), 3), 7, 8)"), Some(7.0));
+    assert_eq!(value("ifelse(eq(count(), 4), 7, 8)"), Some(8.0));
+    assert_eq!(
+        value("ifelse(eq(count(), 4), 1 / 0, 8)"),
+        None,
+        "both are worked out"
+    );
     assert_eq!(value("count() / 0"), None);
     let filtered = Formula::parse("count(kql='a: true') / count()").expect("a formula");
     assert_eq!(filtered.parts()[0].kql, "a: true");
