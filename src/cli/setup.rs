@@ -102,7 +102,7 @@ fn kibana_settings(
 
 /// What the dashboards show at first: the shortest of the windows that do not overlap, for it follows a time range best.
 fn shortest_window(config: &Config) -> Option<String> {
-    let is_apart = |length: &&Length| matches!(length, Length::Fixed(_) | Length::Month);
+    let is_apart = |length: &&Length| !matches!(length, Length::Hopping { .. });
     let shortest = config.engine.windows.iter().filter(is_apart).min();
     shortest.map(ToString::to_string)
 }

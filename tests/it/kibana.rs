@@ -338,7 +338,7 @@ fn asked(query: &Value, fields: &mut Vec<String>) {
             for (name, inner) in members {
                 match inner.as_object() {
                     Some(clause) if name == "term" || name == "range" => {
-                        fields.extend(clause.keys().cloned())
+                        fields.extend(clause.keys().cloned());
                     }
                     _ => asked(inner, fields),
                 }

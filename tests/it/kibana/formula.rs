@@ -177,7 +177,7 @@ impl Reader<'_> {
                 self.demand('=')?;
                 self.demand('\'')?;
                 let (kql, rest) = self.rest.split_once('\'').ok_or("a text without an end")?;
-                part.kql = kql.to_owned();
+                kql.clone_into(&mut part.kql);
                 self.rest = rest;
             }
             other => return Err(format!("`{other}` is no argument")),

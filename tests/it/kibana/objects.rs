@@ -334,7 +334,7 @@ fn accessors(value: &Value, named: &mut Vec<String>) {
             for (name, value) in members {
                 match value {
                     Value::String(id) if name.ends_with("Accessor") || name == "columnId" => {
-                        named.push(id.clone())
+                        named.push(id.clone());
                     }
                     Value::Array(ids) if name == "accessors" => named.extend(ids.iter().map(text)),
                     value => accessors(value, named),

@@ -22,9 +22,13 @@ output:
 "#;
 
 fn set_up(prefix: &Prefix, kibana: &Kibana, more: &[&str]) -> Ended {
+    set_up_at(prefix, PIPELINE, &kibana.url, more)
+}
+
+fn set_up_at(prefix: &Prefix, pipeline: &str, url: &str, more: &[&str]) -> Ended {
     let home = Home::new();
-    home.write("pipeline.yml", PIPELINE);
-    let command = Modelbeat::new(&home, &["setup", "pipeline.yml", "--kibana", &kibana.url]);
+    home.write("pipeline.yml", pipeline);
+    let command = Modelbeat::new(&home, &["setup", "pipeline.yml", "--kibana", url]);
     let command = more.iter().fold(command, Modelbeat::argument);
     command
         .env("ELASTICSEARCH_URL", &prefix.cluster().url)
@@ -216,4 +220,36 @@ fn an_older_kibana_one_that_starts_and_one_that_is_not_there_are_told_apart_and_
     set_up(&prefix, &kibana, &[])
         .expect_code(1)
         .expect_words(&["no URL of a kibana"]);
+}
+
+#[test]
+fn a_pipeline_whose_windows_all_overlap_is_told_which_panels_stay_empty() {
+    let prefix = Prefix::new(Cluster::plain(), "kibana-hop");
+    let kibana = Kibana::start(State::default());
+    let overlapping = PIPELINE.replace("[1d, {", "[{");
+    let ended = set_up_at(&prefix, &overlapping, &kibana.url, &[]);
+    ended
+        .expect_code(0)
+        .expect_words(&["skipped    panels over windows", "add one without `every`"]);
+}
+
+#[test]
+fn a_certificate_is_checked_against_the_authority_that_is_given() {
+    let prefix = Prefix::new(Cluster::plain(), "kibana-tls");
+    // Whoever has a certificate of ours and is no Kibana: the secured node.
+    let url = Cluster::secured().url;
+    let ended = set_up_at(&prefix, PIPELINE, &url, &[]);
+    ended
+        .expect_code(1)
+        .expect_words(&["certificate", "--kibana-ca"]);
+    let authority = Cluster::secured_ca();
+    let authority = authority.to_str().expect("UTF-8");
+    let ended = set_up_at(&prefix, PIPELINE, &url, &["--kibana-ca", authority]);
+    ended
+        .expect_code(1)
+        .expect_words(&["kibana refused to say its version", "status 401"]);
+    let ended = set_up_at(&prefix, PIPELINE, &url, &["--kibana-ca", "nowhere.pem"]);
+    ended
+        .expect_code(1)
+        .expect_words(&["cannot use the authority nowhere.pem"]);
 }
