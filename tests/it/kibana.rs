@@ -177,6 +177,37 @@ fn no_ratio_is_averaged() {
     }
 }
 
+/// A prediction is counted in each length of window and in each slice: of both, one must be chosen, or each shown apart.
+#[test]
+fn no_panel_counts_a_prediction_twice() {
+    let objects = all();
+    let mut twice = Vec::new();
+    for chart in charts(&objects) {
+        if chart.view != "modelbeat-quality" {
+            continue;
+        }
+        let chosen = format!("{:?}", chosen(&objects, &chart));
+        for (name, of_one) in [
+            ("window.length", None),
+            ("slice.name", Some("slice.name: \"_all\"")),
+        ] {
+            let is_apart = chart
+                .columns
+                .values()
+                .any(|column| column["isBucketed"] == true && column["sourceField"] == name);
+            let is_one = of_one.is_some_and(|of_one| chart.query.contains(of_one))
+                && !chart.query.contains("not slice");
+            if !chosen.contains(name) && !is_apart && !is_one {
+                twice.push(format!("{} over every {name}", chart.name));
+            }
+        }
+        if !chart.query.contains("not window.every: *") {
+            twice.push(format!("{} over windows that overlap", chart.name));
+        }
+    }
+    assert_eq!(twice, Vec::<String>::new());
+}
+
 #[test]
 fn every_panel_shows_something_and_the_main_ones_what_a_recount_says() {
     let prefix = Prefix::new(Cluster::plain(), "kibana");

@@ -27,7 +27,7 @@ mapping:
     slices: {country: country}
   label: {when: {event: label}, id: id, time: ts, actual: actual}
 task: {kind: binary, positive: fraud}
-windows: [1h, 1d, cumulative, {length: 2h, every: 1h}]
+windows: [1h, 1d, cumulative, {length: 1h, every: 30m}]
 join: {label_horizon: 365d, early_label_ttl: 30d}
 publish_every: 1s
 output:
