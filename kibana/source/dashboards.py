@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from formula import Expression, Z, count, sqrt, total, where_zero, wilson, within_0_and_1
 from lens import (
-    AS_IN_VIEW, BYTES, DURATION, MILLISECONDS, PERCENT, WHOLE, Chart, Column, Control, Dashboard, Listing, Words, by, figure,
-    formula, heatmap, lines, metric, over_time, ranges, search, table, view,
+    AS_IN_VIEW, BYTES, DURATION, MILLISECONDS, PERCENT, TENTHS, WHOLE, Chart, Column, Control, Dashboard, Listing, Words,
+    by, figure, formula, heatmap, lines, metric, over_time, ranges, search, table, view,
 )
 
 QUALITY, PREDICTIONS, HOST, LABELS = (f"modelbeat-{kind}" for kind in ("quality", "predictions", "host", "labels"))
@@ -250,7 +250,7 @@ HOST_BOARD = Dashboard(
         ]),
         (11, [
             (24, lines("Load and the fullest disk", HOST, READINGS, [
-                over_time(), metric("load", "Load, 1 minute", "average", "system.load.1", WHOLE),
+                over_time(), metric("load", "Load, 1 minute", "average", "system.load.1", TENTHS),
                 metric("disk", "Fullest disk", "max", "system.filesystem.used.pct", PERCENT),
             ], right=("disk",))),
             (24, table("Latency, version against version", PREDICTIONS, ALL_PREDICTIONS, [

@@ -17,6 +17,7 @@ PERCENT = {"id": "percent", "params": {"decimals": 1}}
 BYTES = {"id": "bytes", "params": {"decimals": 1}}
 MILLISECONDS = {"id": "number", "params": {"decimals": 1, "suffix": " ms"}}
 WHOLE = {"id": "number", "params": {"decimals": 0}}
+TENTHS = {"id": "number", "params": {"decimals": 1}}
 AS_IN_VIEW = None  # the data view says how a field is shown
 DURATION = {"id": "duration", "params": {"inputFormat": "milliseconds", "outputFormat": "humanizePrecise"}}
 

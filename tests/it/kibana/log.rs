@@ -194,7 +194,7 @@ fn lines(rows: &[Row], start: Timestamp, apart: SignedDuration) -> String {
 
 /// Installs the templates, lets both agents read their log to the end, the first of them while it watches the host.
 pub(super) fn tell(log: &Log, prefix: &Prefix) {
-    let start: Timestamp = "2026-11-20T01:00:00Z".parse().expect("a time");
+    let start: Timestamp = "2024-11-20T01:00:00Z".parse().expect("a time");
     let apart = SignedDuration::from_mins(7);
     let command = |command: Modelbeat| {
         command
