@@ -4,6 +4,7 @@
 //! over, for they are ours; a rule that exists is left alone, for people set its threshold and its actions. The import answers
 //! 200 also where some objects failed: each that did is a step of the report that says why, and the others are there.
 
+mod answer;
 mod objects;
 
 use std::path::PathBuf;
@@ -13,11 +14,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Method, Url};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Outcome, Report, Step};
 use crate::edge::elastic::Credentials;
+use answer::{Answer, Imported};
 
 /// How to reach a Kibana.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +80,6 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 /// As for Elasticsearch: a second round the world, or never.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// As much of an unknown error page as goes into a message.
-const EXCERPT: usize = 300;
-
 /// Between the parts of a form; does not occur in the objects, which are JSON without raw line breaks.
 const BOUNDARY: &str = "modelbeat-5f2b8c1e94d7";
 
@@ -101,9 +99,8 @@ pub async fn run(settings: &Settings, prefix: &str, window: Option<&str>) -> Res
             ),
         });
     }
-    let space = settings.space.as_deref().unwrap_or_default();
-    for rule in objects::rules(prefix, window, space) {
-        report.steps.push(kibana.create_rule(rule).await?);
+    for rule in objects::rules(prefix, window, &kibana.space) {
+        report.steps.push(kibana.create_rule(rule).await);
     }
     Ok(report)
 }
@@ -115,14 +112,6 @@ struct Kibana {
     url: String,
     /// `/s/NAME`, or nothing for the default space.
     space: String,
-}
-
-/// What a request came to.
-struct Answer {
-    status: u16,
-    /// Where it would rather have us go.
-    location: Option<String>,
-    body: Vec<u8>,
 }
 
 impl Kibana {
@@ -193,14 +182,8 @@ impl Kibana {
         if !(200..300).contains(&answer.status) {
             return Err(answer.refused(doing));
         }
-        let Ok(status) = serde_json::from_slice::<Value>(&answer.body) else {
-            return Err(Error::Refused {
-                doing,
-                status: answer.status,
-                why: excerpt(&answer.body),
-                hint: "; this is not a kibana: does --kibana name one, with its base path?",
-            });
-        };
+        let status: Value =
+            serde_json::from_slice(&answer.body).map_err(|_| answer.of_another(doing))?;
         // Who is not logged in is told the level only; what is missing then, the import says.
         let Some(version) = status["version"]["number"].as_str() else {
             return Ok(());
@@ -227,35 +210,36 @@ impl Kibana {
             return Err(answer.refused(doing));
         }
         let imported: Imported =
-            serde_json::from_slice(&answer.body).map_err(|_| Error::Refused {
-                doing,
-                status: answer.status,
-                why: excerpt(&answer.body),
-                hint: "; this is not the answer of a kibana: does --kibana name one?",
-            })?;
+            serde_json::from_slice(&answer.body).map_err(|_| answer.of_another(doing))?;
+        if !imported.is_explained() {
+            return Err(answer.refused(doing));
+        }
         Ok(imported.report())
     }
 
-    async fn create_rule(&self, rule: objects::Rule) -> Result<Step, Error> {
+    async fn create_rule(&self, rule: objects::Rule) -> Step {
         let path = format!("{}/api/alerting/rule/{}", self.space, rule.id);
-        let answer = self
+        let asked = self
             .send(Method::POST, &path, "application/json", rule.body)
-            .await?;
-        let outcome = match answer.status {
-            200..=299 => Outcome::Installed,
-            // It is there, perhaps with other thresholds.
-            409 => Outcome::Unchanged,
-            // Dashboards are of use without rules: who may not make any, or has no key for them, is told so.
-            403 | 404 => Outcome::Skipped(format!(
-                "{}; rules need the kibana privilege \"Stack Rules: All\"",
-                answer.words()
-            )),
-            _ => Outcome::Failed(format!("status {}: {}", answer.status, answer.words())),
+            .await;
+        let outcome = match asked {
+            Ok(answer) => match answer.status {
+                200..=299 => Outcome::Installed,
+                // It is there, perhaps with other thresholds.
+                409 => Outcome::Unchanged,
+                // Dashboards are of use without rules.
+                403 | 404 => Outcome::Skipped(format!(
+                    "{}; rules need the kibana privilege \"Stack Rules: All\"",
+                    answer.words()
+                )),
+                status => Outcome::Failed(format!("status {status}: {}", answer.words())),
+            },
+            Err(error) => Outcome::Failed(error.to_string()),
         };
-        Ok(Step {
+        Step {
             what: format!("alert rule {} (switched off)", rule.name),
             outcome,
-        })
+        }
     }
 
     async fn send(
@@ -285,120 +269,6 @@ impl Kibana {
                 .map(str::to_owned),
             body: response.bytes().await.map_err(lost)?.to_vec(),
         })
-    }
-}
-
-impl Answer {
-    /// Kibana's message, or whatever came instead.
-    fn words(&self) -> String {
-        if let Some(location) = &self.location {
-            return format!("it sends us to {location}");
-        }
-        serde_json::from_slice::<Value>(&self.body)
-            .ok()
-            .and_then(|answer| Some(answer["message"].as_str()?.to_owned()))
-            .unwrap_or_else(|| excerpt(&self.body))
-    }
-
-    fn refused(&self, doing: &'static str) -> Error {
-        Error::Refused {
-            doing,
-            status: self.status,
-            why: self.words(),
-            hint: match self.status {
-                300..=399 => "; give --kibana the whole address, with its base path",
-                401 => {
-                    "; check --kibana-api-key, or --kibana-user and --kibana-password (without them those of \
-                     output.elasticsearch are used), and that the key is neither expired nor invalidated"
-                }
-                403 => {
-                    "; in this space the user or API key needs the kibana privilege \"Saved Objects Management: All\""
-                }
-                404 => {
-                    "; does --kibana name a kibana, with its base path, and does the space of --kibana-space exist?"
-                }
-                413 => "; raise savedObjects.maxImportPayloadBytes in kibana.yml",
-                422 => "; this kibana is older than the objects: upgrade it",
-                503 => {
-                    "; it is starting, or has no elasticsearch: look at its log, and run setup again"
-                }
-                _ => "",
-            },
-        }
-    }
-}
-
-/// The answer of the import.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Imported {
-    #[serde(default)]
-    success_results: Vec<Object>,
-    #[serde(default)]
-    errors: Vec<Object>,
-}
-
-/// One object of it; with an error where it was not imported.
-#[derive(Deserialize)]
-struct Object {
-    #[serde(rename = "type")]
-    kind: String,
-    id: String,
-    #[serde(default)]
-    meta: Value,
-    #[serde(default)]
-    error: Value,
-}
-
-impl Imported {
-    fn report(&self) -> Report {
-        let installed = self.success_results.iter().map(|object| Step {
-            what: object.what(),
-            outcome: Outcome::Installed,
-        });
-        let failed = self.errors.iter().map(|object| Step {
-            what: object.what(),
-            outcome: Outcome::Failed(object.why()),
-        });
-        Report {
-            steps: installed.chain(failed).collect(),
-        }
-    }
-}
-
-impl Object {
-    /// `dashboard [modelbeat] Labels`
-    fn what(&self) -> String {
-        let kind = match self.kind.as_str() {
-            "index-pattern" => "data view",
-            kind => kind,
-        };
-        let title = self.meta["title"].as_str().unwrap_or(&self.id);
-        format!("{kind} {title}")
-    }
-
-    fn why(&self) -> String {
-        let text = |name: &str| self.error[name].as_str();
-        match (text("type"), text("message")) {
-            (Some("missing_references"), _) => {
-                let missing = self.error["references"].as_array().into_iter().flatten();
-                let names: Vec<String> = missing
-                    .map(|missing| {
-                        let part = |name: &str| missing[name].as_str().unwrap_or_default();
-                        format!("{} {}", part("type"), part("id"))
-                    })
-                    .collect();
-                format!("it needs what is not there: {}", names.join(", "))
-            }
-            (Some("conflict" | "ambiguous_conflict"), _) => {
-                "another object has its id: in another space? delete or rename that one, and run setup again".to_owned()
-            }
-            (Some("unsupported_type"), _) => {
-                "this kibana has no such objects; is its plugin switched off?".to_owned()
-            }
-            (_, Some(message)) => message.to_owned(),
-            (kind, None) => kind.unwrap_or("no reason given").to_owned(),
-        }
     }
 }
 
@@ -472,12 +342,4 @@ fn innermost(error: &reqwest::Error) -> String {
         cause = inner;
     }
     cause.to_string()
-}
-
-fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..EXCERPT).unwrap_or(body));
-    match text.trim() {
-        "" => "no reason given".to_owned(),
-        text => text.to_owned(),
-    }
 }

@@ -65,7 +65,8 @@ fn setting_up_kibana_twice_is_setting_it_up_once_and_leaves_the_users_rules_alon
         assert!(state.rules.values().all(|rule| rule["enabled"] == false));
         *state.rules.values_mut().next().expect("a rule") = changed.clone();
     }
-    set_up(&prefix, &kibana, &[])
+    // The default space by its name is the same space.
+    set_up(&prefix, &kibana, &["--kibana-space", "default"])
         .expect_code(0)
         .expect_words(&["unchanged  alert rule"]);
     let state = kibana.state.lock().expect("held");

@@ -36,7 +36,7 @@ pub(super) fn dashboards(prefix: &str, window: Option<&str>) -> String {
         .collect()
 }
 
-/// The rules to create in a space (empty: the default one).
+/// The rules to create in a space, by its part of a path (empty: the default one).
 pub(super) fn rules(prefix: &str, window: Option<&str>, space: &str) -> Vec<Rule> {
     let quoted = |window| format!(r#"\"window.length\":\"{window}\""#);
     let text = renamed(RULES, prefix).replace(
