@@ -287,6 +287,11 @@ PREDICTIONS_BOARD = Dashboard(
                 metric("predictions", "Predictions", "count", "___records___", WHOLE),
             ], split="predicted", series="bar_stacked")),
         ]),
+        (11, [(48, lines("How far off, where numbers are predicted", PREDICTIONS, f"{ALL_PREDICTIONS} and outcome.error: *", [
+            over_time(), metric("mae", "Mean absolute error", "average", "mistake", AS_IN_VIEW),
+            metric("off95", "95 % are off by at most", "percentile", "mistake", AS_IN_VIEW, percentile=95),
+            metric("bias", "Bias: predicted minus actual", "average", "outcome.error", AS_IN_VIEW),
+        ]))]),
         (18, [(48, Listing("Worst mistakes first", "modelbeat-mistakes"))]),
         (18, [(48, Listing("All predictions, newest first", "modelbeat-all-predictions"))]),
     ],

@@ -219,6 +219,7 @@ fn every_panel_shows_something_and_the_main_ones_what_a_recount_says() {
     assert_controls_and_searches(&objects, &prefix);
     assert_rules_can_be_asked(&prefix);
     assert_formulas_are_the_engines(&objects, &prefix);
+    assert_numbers_are_off_by_what_they_are(&objects, &prefix);
     for (slice, value) in [
         ("_all", None),
         ("country", Some("CH")),
@@ -321,9 +322,18 @@ fn assert_controls_and_searches(objects: &[Value], prefix: &Prefix) {
                 .collect();
             assert_eq!(sizes.len(), hits.len());
             assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
-            let worst = &hits[0]["_source"];
-            let off = worst["prediction"]["score"].as_f64().expect("a score") - 0.5;
-            assert!((off.abs() - sizes[0]).abs() < TOLERANCE, "{worst}");
+            // Numbers are off by more than any score can be from 0.5; the surest wrong class follows.
+            let surest = hits
+                .iter()
+                .position(|hit| hit["_source"]["pipeline"] == "fraud");
+            let surest = surest.expect("a wrong class");
+            assert_eq!(
+                surest,
+                log::ERRORS.iter().filter(|error| error.abs() > 0.5).count()
+            );
+            let score = &hits[surest]["_source"]["prediction"]["score"];
+            let off = score.as_f64().expect("a score") - 0.5;
+            assert!((off.abs() - sizes[surest]).abs() < TOLERANCE, "{score}");
         }
     }
 }
@@ -389,6 +399,7 @@ fn assert_recount(
     told: &Told,
 ) {
     let mut filters = vec![
+        json!({ "term": { "pipeline": "fraud" } }),
         json!({ "term": { "window.length": "1h" } }),
         json!({ "term": { "slice.name": slice } }),
     ];
@@ -441,7 +452,9 @@ fn assert_formulas_are_the_engines(objects: &[Value], prefix: &Prefix) {
             (formula(metric, "low"), format!("interval.{name}.low")),
             (formula(metric, "high"), format!("interval.{name}.high")),
         ];
-        let windows = json!({ "term": { "event.dataset": "modelbeat.quality" } });
+        let windows = json!({ "bool": { "filter": [
+            { "term": { "event.dataset": "modelbeat.quality" } }, { "term": { "pipeline": "fraud" } },
+        ] } });
         prefix
             .cluster()
             .search(&prefix.indices("quality"), &windows, |hit| {
@@ -464,4 +477,24 @@ fn assert_formulas_are_the_engines(objects: &[Value], prefix: &Prefix) {
             });
     }
     assert!(compared > 1_000, "{compared}");
+}
+
+fn assert_numbers_are_off_by_what_they_are(objects: &[Value], prefix: &Prefix) {
+    let charts = charts(objects);
+    let chart = charts
+        .iter()
+        .find(|chart| chart.name.contains("How far off"));
+    let chart = chart.expect("a panel");
+    let rows = View::new(objects, &chart.view, prefix).rows(chart, &[]);
+    let [row] = rows.as_slice() else {
+        panic!("all are of one hour: {rows:?}")
+    };
+    let count = log::ERRORS.len() as f64;
+    for (column, sum) in [
+        ("bias", log::ERRORS.iter().sum::<f64>()),
+        ("mae", log::ERRORS.iter().map(|error| error.abs()).sum()),
+    ] {
+        let shown = row[column].expect("a number");
+        assert!((shown - sum / count).abs() < TOLERANCE, "{column}: {shown}");
+    }
 }

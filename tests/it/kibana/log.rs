@@ -36,6 +36,26 @@ output:
     index_prefix: ${INDEX_PREFIX}
 "#;
 
+/// Beside it, a model that predicts numbers.
+const NUMBERS: &str = r#"
+pipeline: price
+inputs:
+  - {type: file, paths: [events.jsonl], format: json}
+mapping:
+  prediction: {when: {event: prediction}, id: id, time: ts, model: {const: price}, predicted: predicted}
+  label: {when: {event: label}, id: id, time: ts, actual: actual}
+task: {kind: regression}
+windows: [1h]
+host: off
+output:
+  elasticsearch:
+    hosts: ["${ELASTICSEARCH_URL}"]
+    index_prefix: ${INDEX_PREFIX}
+"#;
+
+/// How far off its predictions are, all of one hour.
+pub(super) const ERRORS: [f64; 5] = [1.5, -2.0, 0.25, 4.0, -0.75];
+
 /// One prediction, and what became of it.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -192,7 +212,8 @@ fn lines(rows: &[Row], start: Timestamp, apart: SignedDuration) -> String {
     text
 }
 
-/// Installs the templates, lets both agents read their log to the end, the first of them while it watches the host.
+/// Installs the templates, lets both agents read their log to the end, the first of them while it watches the host, and then
+/// the model that predicts numbers.
 pub(super) fn tell(log: &Log, prefix: &Prefix) {
     let start: Timestamp = "2024-11-20T01:00:00Z".parse().expect("a time");
     let apart = SignedDuration::from_mins(7);
@@ -247,6 +268,19 @@ pub(super) fn tell(log: &Log, prefix: &Prefix) {
     );
     second.write("events.jsonl", &lines(&log.old[1], start, apart));
     command(Modelbeat::once(&second, &pipeline))
+        .finish()
+        .expect_code(0);
+
+    let third = Home::new();
+    let pipeline = third.write("pipeline.yml", NUMBERS);
+    let lines = ERRORS.iter().enumerate().map(|(id, error)| {
+        let prediction =
+            json!({ "event": "prediction", "id": id, "ts": start, "predicted": 10.0 + error });
+        let label = json!({ "event": "label", "id": id, "ts": start, "actual": 10.0 });
+        format!("{prediction}\n{label}\n")
+    });
+    third.write("events.jsonl", &lines.collect::<String>());
+    command(Modelbeat::once(&third, &pipeline))
         .finish()
         .expect_code(0);
     prefix.cluster().ask(
