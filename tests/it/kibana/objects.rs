@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Per type: the version of its shape, and the attributes that this version has.
 const TYPES: [(&str, &str, &[&str]); 3] = [
@@ -173,6 +173,21 @@ pub(super) fn controls(dashboard: &Value) -> Vec<(String, String, Option<String>
             )
         })
         .collect()
+}
+
+/// The filters that a dashboard's controls add before anybody touches them.
+pub(super) fn chosen(objects: &[Value], chart: &Chart) -> Vec<Value> {
+    let boards = of_type(objects, "dashboard").into_iter();
+    let mut board = boards.filter(|board| {
+        chart
+            .name
+            .starts_with(&format!("{} / ", text(&board["attributes"]["title"])))
+    });
+    let controls = controls(board.next().expect("its dashboard"));
+    let filters = controls
+        .into_iter()
+        .filter_map(|(_, field, chosen)| Some(json!({ "term": { field: chosen? } })));
+    filters.collect()
 }
 
 /// What an object's reference of that name points at.
