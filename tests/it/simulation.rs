@@ -83,7 +83,15 @@ fn run(seed: u64, means: Means, trail: &Trail) -> Result<(), String> {
         if !seed.is_multiple_of(CALM_EVERY) {
             return Ok(());
         }
-        let mut calm = World::new(seed, &story, Means { records: means.records, ..Means::NONE }, Trail::default());
+        let mut calm = World::new(
+            seed,
+            &story,
+            Means {
+                records: means.records,
+                ..Means::NONE
+            },
+            Trail::default(),
+        );
         calm.tell()?;
         verdict::compare(&world, &calm)
     }));
@@ -98,8 +106,14 @@ fn run(seed: u64, means: Means, trail: &Trail) -> Result<(), String> {
 fn report(seed: u64, fault: &str) -> String {
     let means = shrink(seed);
     let trail = Trail::kept();
-    let least = run(seed, means, &trail).err().unwrap_or_else(|| fault.to_owned());
-    let lines: Vec<String> = trail.lines().into_iter().map(|line| format!("  {line}")).collect();
+    let least = run(seed, means, &trail)
+        .err()
+        .unwrap_or_else(|| fault.to_owned());
+    let lines: Vec<String> = trail
+        .lines()
+        .into_iter()
+        .map(|line| format!("  {line}"))
+        .collect();
     format!(
         "seed {seed}: {fault}\n\nthe least of it that fails, with {means:?} and {:?}:\n{}\n\n{least}\n\n\
          again: SIM_SEED={seed} cargo test --test it simulation",

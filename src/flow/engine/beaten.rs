@@ -39,7 +39,11 @@ impl Beaten {
         let mut values = known.to_vec();
         values.push(class);
         values.sort_unstable();
-        let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX).saturating_add(SOME + 1);
+        let number = |index: usize| {
+            u32::try_from(index)
+                .unwrap_or(u32::MAX)
+                .saturating_add(SOME + 1)
+        };
         match self.0.get_index_of(&values[..]) {
             Some(index) => number(index),
             None if self.0.len() >= SETS_MAX => set.max(SOME),
