@@ -6,7 +6,7 @@
 //! a tenth fewer bytes, and would do it on the async thread.
 //!
 //! The client offers no time-out for connecting alone, so a host that has not answered for a while is knocked at first: one
-//! that swallows packets costs [`knock::CONNECT_TIMEOUT`], not that of a request, and the next one is asked at once. A connection that
+//! that swallows packets costs `knock::CONNECT_TIMEOUT`, not that of a request, and the next one is asked at once. A connection that
 //! died without a word (a firewall forgot it, a host lost its power) is found out by the client's TCP keep-alive, 15 s and three
 //! probes, or, when something is written to it, by its user time-out of 30 s; one that is idle for 90 s is closed.
 

@@ -7,7 +7,7 @@
 //! - Documents come out in the order they went in. What lies behind a document in the stream of documents lies behind it
 //!   in the spool, or is not made yet: so sending the spool again from any segment on ends as sending it once does.
 //! - After [`Spool::mark`] everything appended before survives a power cut: a checkpoint may count it as safe.
-//! - **The spool ends where the checkpoint does.** A frame says which checkpoint it came behind. [`open`] cuts off what
+//! - **The spool ends where the checkpoint does.** A frame says which checkpoint it came behind. [`open()`] cuts off what
 //!   came behind the checkpoint that the engine goes on from: the engine makes it again. Sending it twice would be nearly
 //!   as good, since ids are deterministic; but versions of windows follow the clock, and a clock that was set back between
 //!   two starts must not let what was made first beat what was made last.
