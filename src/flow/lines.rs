@@ -177,7 +177,12 @@ impl Splitter {
                 .saturating_add(self.record_bytes_max)
                 .saturating_add(1);
             let window = self.buffer.get(..limit).unwrap_or(&self.buffer);
-            match self.scan.record_end(self.framing, window, start) {
+            // Only at the very beginning of a source: elsewhere these bytes are text.
+            let mark = match self.base {
+                0 if start == 0 => byte_order_mark(window),
+                _ => 0,
+            };
+            match self.scan.record_end(self.framing, window, start + mark) {
                 Some(end) => {
                     start = end + 1;
                     self.scan = Scan::from(start);
@@ -244,7 +249,7 @@ impl Splitter {
 }
 
 /// The records of a run and where in it each starts, in order: line feed and one carriage return before it stripped,
-/// blank lines left out. A byte order mark is the caller's: see [`byte_order_mark`].
+/// blank lines left out. A byte order mark is the caller's to cut off: see [`byte_order_mark`].
 pub fn records(bytes: &[u8], framing: Framing) -> impl Iterator<Item = (usize, &[u8])> {
     let mut next = 0;
     std::iter::from_fn(move || {
@@ -292,7 +297,7 @@ impl Scan {
         }
     }
 
-    /// Index of the line feed that ends the record at `start`.
+    /// Index of the line feed that ends the record whose first field is at `start`.
     fn record_end(&mut self, framing: Framing, bytes: &[u8], start: usize) -> Option<usize> {
         loop {
             let rest = bytes.get(self.at..)?;
@@ -328,10 +333,7 @@ impl Scan {
 
 /// CSV: a quote opens a quoted field only as its first byte; elsewhere (`5" disk`) it is text, as `csv-core` has it.
 fn field_starts(bytes: &[u8], start: usize, index: usize) -> bool {
-    match bytes.get(start..index) {
-        None | Some([] | [.., b',']) => true,
-        Some(before) => before == BYTE_ORDER_MARK,
-    }
+    matches!(bytes.get(start..index), None | Some([] | [.., b',']))
 }
 
 #[cfg(test)]

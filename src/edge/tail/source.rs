@@ -23,7 +23,7 @@ use super::packed::{Packing, Unpacker};
 use super::{Settings, SourceStatus};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, InputId, SourceKey, Timestamp};
-use crate::flow::lines::{Framing, Pool, Run, Splitter};
+use crate::flow::lines::{self, Framing, Pool, Run, Splitter};
 
 /// Bytes asked for in one read, and so about the largest batch of a file with short lines: large enough that costs
 /// per batch vanish, small enough to stay in a core's second-level cache on its way through the engine.
@@ -554,10 +554,12 @@ fn name(id: FileId, fingerprint: &Fingerprint, taken: &[SourceKey]) -> SourceKey
 
 /// The first record of a run, as a run.
 fn first_record(run: &Run) -> Option<Run> {
-    let mut records = crate::flow::lines::records(&run.bytes, Framing::Csv);
+    let mark = lines::byte_order_mark(&run.bytes);
+    let text = run.bytes.get(mark..).unwrap_or_default();
+    let mut records = lines::records(text, Framing::Csv);
     let (start, record) = records.next()?;
-    let end = records.next().map_or(run.bytes.len(), |(next, _)| next);
-    let end = end.max(start + record.len());
+    let end = records.next().map_or(text.len(), |(next, _)| next);
+    let end = mark + end.max(start + record.len());
     Some(Run {
         base: run.base,
         bytes: run.bytes.slice(..end),

@@ -31,8 +31,12 @@ fn split(framing: Framing, max: usize, source: &[u8], sizes: &[usize]) -> Held {
             next, end_of_last_run,
             "the offset is where the next run starts"
         );
-        for (offset, record) in records(&run.bytes, framing) {
-            held.push((run.base + offset as u64, Ok(record.to_vec())));
+        let mark = match run.base {
+            0 => byte_order_mark(&run.bytes),
+            _ => 0,
+        };
+        for (offset, record) in records(&run.bytes[mark..], framing) {
+            held.push((run.base + (mark + offset) as u64, Ok(record.to_vec())));
         }
     };
     while at < source.len() {
@@ -82,16 +86,22 @@ fn naive(framing: Framing, max: usize, source: &[u8]) -> Held {
             } else {
                 just_closed = false;
             }
-            field_start = byte == b',' || source[start..=end] == *BYTE_ORDER_MARK;
+            field_start = byte == b',' || source[..=end] == *BYTE_ORDER_MARK;
             end += 1;
         }
         let record = &source[start..end];
         if record.len() > max {
             held.push((start as u64, Err(record.len() as u64)));
         } else {
+            let mark = if start == 0 {
+                byte_order_mark(record)
+            } else {
+                0
+            };
+            let record = &record[mark..];
             let record = record.strip_suffix(b"\r").unwrap_or(record);
             if !record.trim_ascii().is_empty() {
-                held.push((start as u64, Ok(record.to_vec())));
+                held.push(((start + mark) as u64, Ok(record.to_vec())));
             }
         }
         start = end + 1;
@@ -233,6 +243,33 @@ fn a_source_may_go_on_after_its_end() {
     splitter.space(8).extend_from_slice(b"two\n");
     let run = splitter.take().unwrap();
     assert_eq!((run.base, &run.bytes[..]), (3, &b"two\n"[..]));
+}
+
+/// Found by fuzzing: a second mark was taken for the first where a run was read, and for text where it was cut.
+#[test]
+fn only_the_first_byte_order_mark_of_a_source_is_one() {
+    let mark = "\u{feff}";
+    for (source, expect) in [
+        (format!("{mark}\"a\nb\",c\n"), 1),
+        (format!("{mark}{mark}\"a\nb\",c\n"), 2),
+        (format!("x\n{mark}\"a\nb\",c\n"), 3),
+    ] {
+        for read in [1, 4, source.len()] {
+            let mut splitter = Splitter::new(Framing::Csv, 1_000, 0);
+            let mut found = 0;
+            for bytes in source.as_bytes().chunks(read) {
+                splitter.space(read).extend_from_slice(bytes);
+                while let Some(run) = splitter.take() {
+                    let mark = match run.base {
+                        0 => byte_order_mark(&run.bytes),
+                        _ => 0,
+                    };
+                    found += records(&run.bytes[mark..], Framing::Csv).count();
+                }
+            }
+            assert_eq!(found, expect, "{source:?} by {read}");
+        }
+    }
 }
 
 #[test]
