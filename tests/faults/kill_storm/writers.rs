@@ -137,12 +137,16 @@ impl Writer {
     }
 }
 
-/// Deletes the rotated logs in a folder. Returns how many there were.
+/// Deletes the rotated logs in a folder, but for the newest: its writer may not have let go of it, and what is written to a
+/// file without a name while no agent runs is nowhere. Returns how many there were.
 pub(super) fn delete_rotated(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).expect("the folder of logs");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let rotated: Vec<PathBuf> = paths
-        .filter(|path| path.extension().is_some_and(|end| end != "jsonl"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|end| end != "jsonl" && end != "1")
+        })
         .collect();
     for path in &rotated {
         fs::remove_file(path).expect("delete");
