@@ -54,6 +54,10 @@ use crate::flow::engine::{Checkpoint, Engine, ResumeError};
 use health::Reporter;
 use sources::{Heads, Sources, SourcesOpened};
 
+/// Reading JSON takes a stretch of stack for each level, and a record may nest 128 deep: more than twice what that takes
+/// where nothing is optimised. Only what is used of it is memory.
+const ENGINE_STACK_BYTES: usize = 16 << 20;
+
 /// Steps of documents between the engine and shipping.
 const CARGO_MAX: usize = 4;
 
@@ -185,6 +189,7 @@ pub async fn run(
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
         .name("engine".into())
+        .stack_size(ENGINE_STACK_BYTES)
         .spawn(move || pumped.send(pump.run(&runtime)).is_ok())
         .map_err(Error::Thread)?;
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 #[path = "../fuzz/subjects.rs"]
 mod subjects;
@@ -44,6 +45,10 @@ fn every(subject: &str, check: fn(&[u8])) {
     for file in files {
         // The harness shows it if the subject panics.
         eprintln!("{}", file.display());
-        check(&fs::read(&file).expect("an input"));
+        let input = fs::read(&file).expect("an input");
+        // The engine's thread has as much.
+        let thread = thread::Builder::new().stack_size(16 << 20);
+        let checking = thread.spawn(move || check(&input)).expect("a thread");
+        checking.join().expect("it holds");
     }
 }
