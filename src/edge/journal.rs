@@ -183,9 +183,7 @@ impl Size {
 pub struct Journal {
     commands: mpsc::Sender<Command>,
     released: Arc<AtomicU64>,
-    bytes: Arc<AtomicU64>,
-    durable: watch::Receiver<u64>,
-    health: Health,
+    size: Size,
 }
 
 impl Journal {
@@ -218,26 +216,10 @@ impl Journal {
         self.commands.try_send(Command::Wake).ok();
     }
 
-    /// Offset after the last durable record.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        *self.durable.borrow()
-    }
-
-    /// Bytes on disk, headers included.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
     /// Its size, for those who only look: unlike a clone of the journal, it keeps nothing open.
     #[must_use]
     pub fn size(&self) -> Size {
-        Size {
-            bytes: Arc::clone(&self.bytes),
-            durable: self.durable.clone(),
-            health: self.health.clone(),
-        }
+        self.size.clone()
     }
 
     /// Commits what is queued, closes the files and gives the folder free. Later appends are refused.

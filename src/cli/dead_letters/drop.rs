@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use super::summary::Summary;
 use super::{DropArguments, Error, select};
-use crate::edge::dead_letters::{Fate, Sitting, read};
+use crate::edge::dead_letters::{Fate, Line, Sitting, read};
 
 pub(super) fn drop(arguments: &DropArguments) -> Result<ExitCode, Error> {
     let mut out = stdout();
@@ -19,10 +19,13 @@ pub(super) fn drop(arguments: &DropArguments) -> Result<ExitCode, Error> {
         let mut summary = Summary::default();
         for line in files.iter().map(|path| read(path)) {
             for line in line.map_err(&log)? {
-                match line.map_err(&log)?.entry {
-                    Some(entry) if arguments.filter.matches(&entry) => summary.add(&entry.letter),
-                    Some(_) => {}
-                    None => summary.torn += u64::from(arguments.filter.is_everything()),
+                let line = line.map_err(&log)?;
+                if !means(arguments, &line) {
+                    continue;
+                }
+                match line.entry {
+                    Some(entry) => summary.add(&entry.letter),
+                    None => summary.torn += 1,
                 }
             }
         }
@@ -56,12 +59,21 @@ fn sieve(sitting: &Sitting, path: &Path, arguments: &DropArguments) -> std::io::
             return sieve.finish().map(|_| ());
         }
         for line in &run {
-            let is_meant = match &line.entry {
-                Some(entry) => arguments.filter.matches(entry),
-                None => arguments.filter.is_everything(),
+            let fate = if means(arguments, line) {
+                Fate::Go
+            } else {
+                Fate::Stay
             };
-            sieve.put(line, if is_meant { Fate::Go } else { Fate::Stay })?;
+            sieve.put(line, fate)?;
         }
+    }
+}
+
+/// Whether a line is to go. One that a crash cut short says nothing that a filter could look at.
+fn means(arguments: &DropArguments, line: &Line) -> bool {
+    match &line.entry {
+        Some(entry) => arguments.filter.matches(entry),
+        None => arguments.filter.is_everything(),
     }
 }
 

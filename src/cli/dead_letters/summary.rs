@@ -16,8 +16,8 @@ const SHOWN: usize = 20;
 pub(super) struct Summary {
     reasons: BTreeMap<String, u64>,
     others: u64,
-    pub(super) documents: u64,
-    pub(super) records: u64,
+    documents: u64,
+    records: u64,
     /// Lines that a crash cut short.
     pub(super) torn: u64,
     /// Letters that were written twice.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::health::Health;
 use super::segment::{self, HeaderFault, Segment};
 use super::writer::{self, MakeMedium, Writer};
-use super::{Error, Journal, Reader, Settings};
+use super::{Error, Journal, Reader, Settings, Size};
 
 /// Payloads that may wait for the writer. More than the receiver has connections, so a handler hardly ever waits here; the
 /// bytes they hold are counted by the receiver.
@@ -164,9 +164,11 @@ pub(super) fn open_on(
         journal: Journal {
             commands,
             released,
-            bytes,
-            durable,
-            health,
+            size: Size {
+                bytes,
+                durable,
+                health,
+            },
         },
         reader,
         losses,

@@ -99,7 +99,7 @@ fn what_was_answered_is_read_back_after_a_restart() {
             reader,
             losses,
         } = open(&settings, 0).expect("opens again");
-        assert_eq!((journal.end(), losses), (19, vec![]));
+        assert_eq!((journal.size().end(), losses), (19, vec![]));
         let mut expect = lines_of(None, 0, "{\"a\":1}\n{\"b\":2}\n");
         expect.extend(lines_of(Some(Kind::Label), 16, "{}\n"));
         assert_eq!(drain(reader, 0).await.expect("reads"), expect);
@@ -157,8 +157,8 @@ fn a_full_journal_refuses_until_a_checkpoint_releases() {
         };
         assert_eq!(refusal, AppendError::Full { bytes_max: 10_000 });
         assert_eq!(taken, 9, "9 × (1,025 + a segment's header) fit");
-        assert!(journal.bytes() <= 10_000);
-        journal.release(journal.end());
+        assert!(journal.size().bytes() <= 10_000);
+        journal.release(journal.size().end());
         assert_eq!(append(&journal, None, &text).await, Ok(9_000));
         assert_eq!(
             drain(reader, 9_000).await.expect("reads"),
@@ -179,7 +179,7 @@ fn a_quota_of_one_segment_is_freed_too() {
                 append(&journal, None, &text).await,
                 Err(AppendError::Full { .. })
             ));
-            journal.release(journal.end());
+            journal.release(journal.size().end());
         }
     });
 }
@@ -472,10 +472,10 @@ proptest! {
                             }
                             Err(error) => {
                                 assert_eq!(error, AppendError::Full { bytes_max: 4_000 });
-                                assert!(opened.journal.bytes() + 25 + text.len() as u64 > 4_000);
+                                assert!(opened.journal.size().bytes() + 25 + text.len() as u64 > 4_000);
                             }
                         }
-                        assert!(opened.journal.bytes() <= 4_000 + segment::START);
+                        assert!(opened.journal.size().bytes() <= 4_000 + segment::START);
                     }
                     Action::Release(index) => {
                         let head = head(&model, index, end);
@@ -485,7 +485,7 @@ proptest! {
                     Action::Restart | Action::Read(_) => {
                         opened.journal.close().await;
                         opened = open(&settings, checkpointed).expect("opens again");
-                        assert_eq!((opened.journal.end(), &opened.losses), (end, &vec![]));
+                        assert_eq!((opened.journal.size().end(), &opened.losses), (end, &vec![]));
                     }
                 }
                 if let Action::Read(index) = action {
@@ -517,7 +517,7 @@ proptest! {
                 let offset = append(&journal, None, &text).await.expect("appends");
                 model.extend(lines_of(None, offset, &text));
             }
-            let end = journal.end();
+            let end = journal.size().end();
             journal.close().await;
 
             let (path, at) = pick(&settings.folder(), place);
@@ -538,7 +538,7 @@ proptest! {
                     let read = drain(reader, 0).await.expect("reads");
                     // A last segment that ends early at a record's end looks like one that was never longer; a middle
                     // one leaves a gap.
-                    let ends_early = change.is_none() && journal.end() < end;
+                    let ends_early = change.is_none() && journal.size().end() < end;
                     assert!(!losses.is_empty() || ends_early, "not found");
                     let gap = losses.iter().any(|loss| matches!(loss, Loss::Gap { .. }));
                     let kept = model.iter().filter(|line| read.contains(line)).count();

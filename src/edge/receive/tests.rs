@@ -235,7 +235,7 @@ async fn a_full_journal_says_when_to_come_again_and_takes_more_once_released() {
     };
     assert_eq!((accepted, refused.status().as_u16()), (3, 429));
     assert_eq!(refused.headers()["retry-after"], "5");
-    station.journal.release(station.journal.end());
+    station.journal.release(station.journal.size().end());
     assert_eq!(status(station.post("/v1/events", text)).await, 202);
     station.stop().await;
 }

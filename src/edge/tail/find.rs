@@ -152,15 +152,17 @@ pub(super) fn find_by_inode(
     found
 }
 
-/// A file's folder and the folders in it: where logrotate puts what it rotates away (`olddir`).
-pub(super) fn folders_near(path: &Path) -> Vec<PathBuf> {
-    let Some(folder) = path.parent() else {
-        return Vec::new();
-    };
-    let inner = folder.read_dir().into_iter().flatten().flatten();
-    let inner = inner.take(LOOKED_AT_MAX).map(|entry| entry.path());
-    let mut folders: Vec<_> = inner.filter(|path| path.is_dir()).collect();
-    folders.push(folder.to_owned());
+/// The folders of files, and the folders in them: where logrotate puts what it rotates away (`olddir`). A folder of many
+/// files is looked at once.
+pub(super) fn folders_near<'a>(files: impl Iterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
+    let own: BTreeSet<_> = files.filter_map(Path::parent).collect();
+    let mut folders = BTreeSet::new();
+    for folder in own {
+        let inner = folder.read_dir().into_iter().flatten().flatten();
+        let inner = inner.take(LOOKED_AT_MAX).map(|entry| entry.path());
+        folders.extend(inner.filter(|path| path.is_dir()));
+        folders.insert(folder.to_owned());
+    }
     folders
 }
 
@@ -173,7 +175,7 @@ pub(super) fn packed_near(path: &Path) -> Vec<PathBuf> {
     let Some(own) = stem(path) else {
         return Vec::new();
     };
-    let entries = folders_near(path)
+    let entries = folders_near(std::iter::once(path))
         .into_iter()
         .filter_map(|folder| folder.read_dir().ok());
     let mut found: Vec<_> = entries

@@ -1,7 +1,7 @@
 //! How far each file has been read: a snapshot that others may look at while the tail goes on.
 //!
-//! Times in it are moments, not lengths: a tail that waits for a full channel renews no snapshot, and its lag grows all
-//! the same for whoever asks with the time of asking.
+//! Times in it are moments, not lengths: a snapshot may be a whole poll old, and the lag in it grows all the same for
+//! whoever asks with the time of asking.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::flow::event::{InputId, SourceKey, Timestamp};
 
-/// The last snapshot of a tail, renewed at each of its scans. Clones share it.
+/// The last snapshot of a tail, renewed at each of its scans at least. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Arc<Mutex<Arc<Snapshot>>>);
 

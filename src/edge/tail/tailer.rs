@@ -249,7 +249,9 @@ impl Tailer {
             let own = |id: &FileId| id.input == input.settings.input;
             let files = self.sources.iter().filter(|(id, _)| own(id));
             let folders = files.filter_map(|(_, source)| source.path.parent().map(Path::to_owned));
-            for folder in folders.chain(input.finder.roots()) {
+            // Each once: what file system it is on is asked of the disk.
+            let folders: BTreeSet<_> = folders.chain(input.finder.roots()).collect();
+            for folder in folders {
                 let is_trusted = input.settings.watch == WatchMode::Notify
                     || !self.filesystems.of_folder(&folder).is_network;
                 if is_trusted {

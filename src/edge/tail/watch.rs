@@ -50,8 +50,8 @@ impl Stop {
         Self::default()
     }
 
-    /// Makes the tail return after what it is handing over. A tail that waits for a full channel returns once the
-    /// receiver takes from it or is dropped.
+    /// Makes the tail return after what it is handing over. Under [`Mode::Once`](super::Mode::Once), one that waits for a full
+    /// channel returns once the receiver takes from it or is dropped.
     pub fn stop(&self) {
         self.lock().stopped = true;
         self.0.rung.notify_all();

@@ -87,7 +87,7 @@ fn a_missing_end_below_the_checkpoint_is_a_loss_that_is_said() {
     } = open(&settings, 1_250).unwrap();
     let (end, checkpointed) = (1_000, 1_250);
     assert_eq!(losses, [Loss::Behind { end, checkpointed }]);
-    assert_eq!(journal.end(), 1_250);
+    assert_eq!(journal.size().end(), 1_250);
 }
 
 /// A copy or a wrong name: the header says what it is. Not one file goes, though by the names some are passed.

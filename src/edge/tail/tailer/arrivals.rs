@@ -141,8 +141,8 @@ impl Tailer {
             .filter(|(id, _)| id.input == input)
             .collect();
         let wanted = missing.iter().map(|(id, _)| (id.dev, id.inode)).collect();
-        let folders = missing.iter().flat_map(|(_, path)| folders_near(path));
-        let found = find_by_inode(&folders.collect(), &wanted);
+        let folders = folders_near(missing.iter().map(|(_, path)| path.as_path()));
+        let found = find_by_inode(&folders, &wanted);
         for (id, former) in missing {
             // Under its own name it is another file by now, or the pipeline no longer asks for it.
             let renamed = found

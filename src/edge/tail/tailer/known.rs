@@ -93,9 +93,7 @@ impl Tailer {
             .clone()
             .map(|source| (source.id.dev, source.id.inode))
             .collect();
-        let mut folders: BTreeSet<_> = closed
-            .flat_map(|source| folders_near(&source.path))
-            .collect();
+        let mut folders = folders_near(closed.map(|source| source.path.as_path()));
         if !wanted.is_empty() {
             folders.extend(self.all_folders());
         }

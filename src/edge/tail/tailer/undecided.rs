@@ -74,13 +74,20 @@ impl Undecided {
     /// A compressed file that no glob leads to: of interest only if it goes on from a head.
     pub(super) fn unnamed(path: PathBuf, packing: Packing, seen: Seen) -> Self {
         Self {
+            named: false,
+            ..Self::new(path, Some(packing), seen)
+        }
+    }
+
+    fn new(path: PathBuf, packing: Option<Packing>, seen: Seen) -> Self {
+        Self {
             path,
             seen,
             scans: 0,
             quiet_scans: 0,
-            named: false,
+            named: true,
             source: None,
-            packing: Some(packing),
+            packing,
             inspection: None,
             queued: false,
             verdict: None,
@@ -116,18 +123,7 @@ impl Tailer {
     /// A file whose inode nobody knows.
     pub(super) fn wait_to_decide(&mut self, source: Source) {
         let id = source.id;
-        let mut undecided = Undecided {
-            path: source.path.clone(),
-            seen: source.seen,
-            scans: 0,
-            quiet_scans: 0,
-            named: true,
-            packing: source.packing(),
-            source: None,
-            inspection: None,
-            queued: false,
-            verdict: None,
-        };
+        let mut undecided = Undecided::new(source.path.clone(), source.packing(), source.seen);
         if undecided.packing.is_none() {
             undecided.source = Some(Box::new(source));
         }
