@@ -141,8 +141,7 @@ impl Engine {
         })
     }
 
-    /// Takes in the records of a batch. What is over by `now` is over before: whether a label came in time, or a window is final,
-    /// must not hang on who was called first, or a replay would say otherwise.
+    /// Takes in the records of a batch.
     pub fn push(&mut self, batch: &Batch, now: Timestamp, out: &mut Documents) {
         let input = self
             .settings
@@ -153,18 +152,14 @@ impl Engine {
             debug_assert!(false, "the agent numbers inputs as the settings do");
             return;
         };
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.advance(now, out);
-        }
+        self.begin(now, out);
         let kind = batch.kind.or(input.kind);
-        self.found_version = None;
         if batch.restart {
             self.state.sources.remove(&batch.source);
         }
         let mut source_state = self.state.sources.remove(&batch.source).flatten();
         for fault in &batch.faults {
-            self.totals.record(batch.input).records += 1;
-            self.totals.record(batch.input).dead_letters += 1;
+            self.totals.record(batch.input).unreadable();
             let found = Found {
                 at: fault.offset,
                 text: &fault.excerpt,
@@ -191,9 +186,21 @@ impl Engine {
                 .sources
                 .insert(batch.source.clone(), source_state);
         }
-        self.state
-            .heads
-            .insert(batch.source.clone(), batch.head.clone());
+        self.end(&batch.source, &batch.head, now, out);
+    }
+
+    /// Before anything is taken in: what is over by `now` is over before. Whether a label came in time, or a window is final,
+    /// must not hang on who was called first, or a replay would say otherwise.
+    fn begin(&mut self, now: Timestamp, out: &mut Documents) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.advance(now, out);
+        }
+        self.found_version = None;
+    }
+
+    /// After something was taken in of a source.
+    fn end(&mut self, source: &SourceKey, head: &Head, now: Timestamp, out: &mut Documents) {
+        self.state.heads.insert(source.clone(), head.clone());
         self.ship_over_bound(now, out);
         self.schedule_publication(now);
         debug_assert!(self.totals.is_balanced(), "{:?}", self.totals);
@@ -254,8 +261,7 @@ impl Engine {
                 }
             });
             if let Err(reason) = decoded {
-                self.totals.record(batch.input).records += 1;
-                self.totals.record(batch.input).dead_letters += 1;
+                self.totals.record(batch.input).unreadable();
                 let kept = if rows == 0 { Kept::Whole } else { Kept::Begun };
                 let found = Found {
                     at,

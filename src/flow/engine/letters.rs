@@ -51,21 +51,18 @@ pub(super) fn dead_letter(batch: &Batch, reason: String, found: &Found<'_>) -> D
 impl Engine {
     /// Takes in records that were dead letters, as the mapping is now. What is still at fault is a dead letter again.
     pub fn push_again(&mut self, again: &Again, now: Timestamp, out: &mut Documents) {
+        self.begin(now, out);
         for letter in &again.letters {
             if let Err(reason) = self.read_again(letter, now, out) {
                 let input = letter.record.as_ref().map_or(0, |reading| reading.input);
-                self.totals.record(InputId(input)).dead_letters += 1;
+                self.totals.record(InputId(input)).unreadable();
                 out.dead_letters.push(DeadLetter {
                     reason,
                     ..letter.clone()
                 });
             }
         }
-        self.state
-            .heads
-            .insert(again.source.clone(), again.head.clone());
-        self.ship_over_bound(now, out);
-        self.schedule_publication(now);
+        self.end(&again.source, &again.head, now, out);
     }
 
     /// # Errors
@@ -179,6 +176,7 @@ mod tests {
         let mut engine = mended(format);
         let mut out = Documents::default();
         engine.push_again(&again(letters), Timestamp(NINE), &mut out);
+        assert!(engine.totals().is_balanced(), "{:?}", engine.totals());
         let checkpoint = engine.checkpoint().unwrap();
         assert_eq!(checkpoint.heads[&SourceKey("retry-1".into())].offset, 99);
         assert_eq!(checkpoint.heads.len(), 1, "no head but its own moves");

@@ -86,6 +86,12 @@ impl InputTotals {
             + self.ignored.values().sum::<u64>()
     }
 
+    /// A record that nobody could look into.
+    pub(super) fn unreadable(&mut self) {
+        self.records += 1;
+        self.dead_letters += 1;
+    }
+
     pub(super) fn ignore(&mut self, reason: &'static str) {
         *self.ignored.entry(reason).or_default() += 1;
     }
