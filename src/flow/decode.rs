@@ -5,7 +5,6 @@
 //! shortest), give it a variant in [`Format`] and an arm in [`Decoder::rows`]; name it in `config`.
 
 mod csv;
-mod depth;
 mod json;
 
 use crate::flow::event::Field;

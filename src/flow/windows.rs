@@ -155,7 +155,8 @@ impl Windows {
 
     /// How many panes may still change.
     pub fn len(&self) -> usize {
-        self.panes.len() + self.spilled.keys().count()
+        let (in_memory, in_the_store) = self.places();
+        in_memory + in_the_store
     }
 
     /// True before the first event.

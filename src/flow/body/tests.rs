@@ -137,6 +137,20 @@ fn objects() -> impl Strategy<Value = Vec<Value>> {
     prop::collection::vec(one, 1..8)
 }
 
+#[test]
+fn brackets_count_where_they_are_open_at_once() {
+    let is_too_deep = |text: &[u8]| too_deep(text).is_some();
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(!is_too_deep(nested(DEPTH_MAX).as_bytes()));
+    assert!(is_too_deep(nested(DEPTH_MAX + 1).as_bytes()));
+    assert!(is_too_deep("[".repeat(1_000_000).as_bytes()));
+    assert!(!is_too_deep("[]".repeat(1_000).as_bytes()));
+    let text = format!(r#"{{"a":"\"{}"}}"#, "[".repeat(1_000));
+    assert!(!is_too_deep(text.as_bytes()), "in a string they are text");
+    let after = format!(r#"{{"a":"\\","b":{}"#, "[".repeat(1_000));
+    assert!(is_too_deep(after.as_bytes()), "behind one they are not");
+}
+
 proptest! {
     #[test]
     fn every_way_to_write_the_records_gives_the_same_lines(records_in in objects()) {

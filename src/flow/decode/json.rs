@@ -8,8 +8,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::flow::body::DEPTH_MAX;
-use crate::flow::decode::depth::is_too_deep;
+use crate::flow::body::{DEPTH_MAX, too_deep};
 use crate::flow::decode::{Record, Row};
 use crate::flow::event::Field;
 
@@ -76,7 +75,7 @@ pub(super) fn rows<'a>(
     each: &mut impl FnMut(&Row<'_, 'a>),
 ) -> Result<(), String> {
     let text = text.trim_ascii();
-    if is_too_deep(text.as_bytes()) {
+    if too_deep(text.as_bytes()).is_some() {
         return Err(format!("nested deeper than {DEPTH_MAX} levels"));
     }
     match text.as_bytes().first() {

@@ -130,19 +130,7 @@ impl Tally {
 
     /// Adds another tally: of the same window from elsewhere, or of the next window for a longer one.
     pub fn merge(&mut self, other: &Self) {
-        self.revision += other.revision;
-        self.predictions += other.predictions;
-        self.unanswered += other.unanswered;
-        self.labelled += other.labelled;
-        self.duplicates += other.duplicates;
-        self.late_labels += other.late_labels;
-        self.corrected_labels += other.corrected_labels;
-        for (&class, &count) in &other.answers {
-            *self.answers.entry(class).or_default() += count;
-        }
-        for (&cell, &count) in &other.cells {
-            *self.cells.entry(cell).or_default() += count;
-        }
+        self.merge_counts(other);
         if let Some(theirs) = &other.timing {
             let ours = self.timing.get_or_insert_default();
             ours.latency.merge(&theirs.latency);
@@ -151,9 +139,6 @@ impl Tally {
         }
         if let Some(theirs) = &other.scores {
             self.scores.get_or_insert_default().merge(theirs);
-        }
-        if let Some(theirs) = &other.moments {
-            self.moments.get_or_insert_default().merge(theirs);
         }
     }
 

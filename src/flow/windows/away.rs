@@ -98,11 +98,9 @@ impl Spilled {
 
     /// All panes in the store.
     pub(super) fn keys(&self) -> impl Iterator<Item = WindowKey> {
-        let slices = |(row, away): (&RowKey, &Away)| (*row, away.slices.clone());
         self.away
             .iter()
-            .map(slices)
-            .flat_map(|(row, slices)| slices.into_iter().map(move |slice| key_of(&row, slice)))
+            .flat_map(|(row, away)| away.slices.iter().map(move |slice| key_of(row, *slice)))
     }
 
     /// A row was touched: if it was about to leave, it stays.
@@ -282,9 +280,12 @@ impl Windows {
 
     /// Rows to send away: while memory holds more than its bound, those that rest longest, until 5/8 of it are left.
     fn resting(&self) -> Vec<(RowKey, Away)> {
+        if self.spilled.store.is_none() {
+            return Vec::new();
+        }
         let weight = |pane: &Pane| size_of::<(WindowKey, Pane)>() + pane.tally.heap_bytes();
         let held: usize = self.panes.values().map(weight).sum();
-        if held <= self.spilled.bytes_max || self.spilled.store.is_none() {
+        if held <= self.spilled.bytes_max {
             return Vec::new();
         }
         let mut rows: BTreeMap<RowKey, Resting> = BTreeMap::new();
