@@ -372,17 +372,12 @@ fn url(host: &str) -> Result<(Url, Option<ClientCredentials>), Error> {
         return Err(wrong("it begins neither with http:// nor with https://"));
     }
     let user = url.username().to_owned();
-    let password = url.password().map(str::to_owned);
-    if user.is_empty() {
-        return Ok((url, None));
-    }
+    let password = url.password().unwrap_or_default().to_owned();
     if url.set_username("").is_err() || url.set_password(None).is_err() {
         return Err(wrong("it names a user, but no host"));
     }
-    Ok((
-        url,
-        Some(ClientCredentials::Basic(user, password.unwrap_or_default())),
-    ))
+    let inline = (!user.is_empty()).then_some(ClientCredentials::Basic(user, password));
+    Ok((url, inline))
 }
 
 fn cluster(body: &[u8]) -> Option<Cluster> {

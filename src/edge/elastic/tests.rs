@@ -112,6 +112,14 @@ async fn every_form_of_credentials_reaches_the_header() {
     }
 }
 
+#[test]
+fn no_password_stays_in_the_url_that_is_logged_even_without_a_user() {
+    for host in ["https://me:secret@name:9200", "https://:secret@name:9200"] {
+        let (found, _) = url(host).unwrap();
+        assert_eq!(found.as_str(), "https://name:9200/");
+    }
+}
+
 #[tokio::test]
 async fn a_host_that_is_down_costs_nothing_where_another_is_up() {
     let (down, _held) = nobody();
