@@ -247,8 +247,8 @@ pub async fn run(
     outcome.map_err(|source| Error::Serve { address, source })
 }
 
-/// Connections are tasks of their own: they must not outlive the receiver.
-struct CloseOnDrop(Handle<SocketAddr>);
+/// Connections are tasks of their own: they must not outlive who accepted them.
+pub(in crate::edge) struct CloseOnDrop(pub(in crate::edge) Handle<SocketAddr>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {

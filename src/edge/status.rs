@@ -26,7 +26,7 @@ use axum_server::{Handle, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::edge::receive::{Counters, Places, Token};
+use crate::edge::receive::{CloseOnDrop, Counters, Places, Token};
 pub use board::{Board, Doing, Input, JournalPlace, Queue, Queues, Report, Stage, Vitals, Wiring};
 use patience::Patience;
 pub use quality::SERIES_MAX;
@@ -124,8 +124,9 @@ pub async fn run(bound: Bound, board: Board, mut stop: watch::Receiver<bool>) ->
     let counters = Arc::new(Counters::default());
     let places = Places::new(CONNECTIONS_MAX, Arc::clone(&counters));
     let app = routes::router(settings.token.as_ref(), board.clone(), counters);
+    let handle = CloseOnDrop(Handle::new());
     let mut server = Server::from_listener(listener)
-        .handle(Handle::<SocketAddr>::new())
+        .handle(handle.0.clone())
         .http1_only()
         .acceptor(Patience::new(places, PATIENCE));
     server.http_builder().http1().header_read_timeout(PATIENCE);
