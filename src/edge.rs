@@ -8,6 +8,7 @@ pub mod journal;
 pub mod now;
 pub mod receive;
 pub mod sample;
+mod segments;
 pub mod setup;
 pub mod ship;
 pub mod spool;

@@ -1,6 +1,7 @@
 //! The checkpoint on disk: written whole or not at all, checked when read, one process at a time.
 //!
-//! Driven by `edge::ship`, which saves a checkpoint only once every document before it is stored or dead-lettered.
+//! Driven by `edge::ship`, which saves a checkpoint only once every document before it is stored, durably dead-lettered or durably in
+//! the spool.
 //! A save writes `checkpoint.new`, fsyncs it, keeps the last one as `checkpoint.previous`, renames the new one to
 //! `checkpoint`, and fsyncs the folder: after [`Store::save`] returns, a power cut finds the new one; a crash at any
 //! moment before finds the old one or, complete, the new one.
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use crate::edge::segments::sync_folder;
 use crate::edge::state::{self, State};
 use crate::flow::engine::Checkpoint;
 use crate::flow::join::Delta;
@@ -206,7 +208,8 @@ impl Store {
                 source,
             }
         };
-        write(&new, checkpoint).map_err(error("write", &new))?;
+        let encoded = Encoded::of(checkpoint).map_err(error("write", &new))?;
+        encoded.write(&new).map_err(error("write", &new))?;
         let previous = self.folder.join(PREVIOUS);
         match std::fs::rename(&current, &previous) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -215,14 +218,14 @@ impl Store {
             Ok(()) | Err(_) => {}
         }
         std::fs::rename(&new, &current).map_err(error("rename", &new))?;
-        folder::sync(&self.folder).map_err(error("fsync", &self.folder))?;
+        sync_folder(&self.folder).map_err(error("fsync", &self.folder))?;
         if checkpoint.cold.is_empty() && checkpoint.rows.is_empty() {
             return Ok(());
         }
         // The store moves on: the one before is of no use any more.
-        write(&new, checkpoint).map_err(error("write", &new))?;
+        encoded.write(&new).map_err(error("write", &new))?;
         std::fs::rename(&new, &previous).map_err(error("rename", &new))?;
-        folder::sync(&self.folder).map_err(error("fsync", &self.folder))?;
+        sync_folder(&self.folder).map_err(error("fsync", &self.folder))?;
         Ok(self.state.apply(&checkpoint.cold, &checkpoint.rows)?)
     }
 }
@@ -237,24 +240,42 @@ enum Unread {
 
 const HEADER: usize = 8 + 4 + 8 + 8 + 8;
 
-fn write(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let heads = postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges, &checkpoint.rows))
-        .map_err(io::Error::other)?;
-    let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
-    header.extend_from_slice(&MAGIC);
-    header.extend_from_slice(&FORMAT.to_le_bytes());
-    header.extend_from_slice(&(heads.len() as u64).to_le_bytes());
-    header.extend_from_slice(&(checkpoint.state.len() as u64).to_le_bytes());
-    header.extend_from_slice(&(checkpoint.cold.rows.len() as u64).to_le_bytes());
-    let sum = checksum(&[&header, &heads, &checkpoint.state, &checkpoint.cold.rows]);
-    header.extend_from_slice(sum.as_bytes());
+/// What a file of a checkpoint holds, in order.
+struct Encoded<'c> {
+    header: Vec<u8>,
+    heads: Vec<u8>,
+    state: &'c [u8],
+    rows: &'c [u8],
+}
 
-    let mut file = folder::create_private(path)?;
-    file.write_all(&header)?;
-    file.write_all(&heads)?;
-    file.write_all(&checkpoint.state)?;
-    file.write_all(&checkpoint.cold.rows)?;
-    file.sync_all()
+impl<'c> Encoded<'c> {
+    fn of(checkpoint: &'c Checkpoint) -> io::Result<Self> {
+        let heads =
+            postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges, &checkpoint.rows))
+                .map_err(io::Error::other)?;
+        let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
+        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(&FORMAT.to_le_bytes());
+        header.extend_from_slice(&(heads.len() as u64).to_le_bytes());
+        header.extend_from_slice(&(checkpoint.state.len() as u64).to_le_bytes());
+        header.extend_from_slice(&(checkpoint.cold.rows.len() as u64).to_le_bytes());
+        let sum = checksum(&[&header, &heads, &checkpoint.state, &checkpoint.cold.rows]);
+        header.extend_from_slice(sum.as_bytes());
+        Ok(Self {
+            header,
+            heads,
+            state: &checkpoint.state,
+            rows: &checkpoint.cold.rows,
+        })
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = folder::create_private(path)?;
+        for part in [&self.header, &self.heads, self.state, self.rows] {
+            file.write_all(part)?;
+        }
+        file.sync_all()
+    }
 }
 
 fn read(path: &Path) -> Result<Checkpoint, Unread> {

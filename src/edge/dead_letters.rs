@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::edge::now::now;
+use crate::edge::segments::sync_folder;
 use crate::flow::document::DeadLetter;
 use crate::flow::event::Timestamp;
 pub use files::{Line, Lines, files, holds, open, read, take};
@@ -275,7 +276,7 @@ impl Current {
             .mode(0o600)
             .open(path)?;
         if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
+            sync_folder(folder)?;
         }
         end_torn_line(&mut file)?;
         let metadata = file.metadata()?;

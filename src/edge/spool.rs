@@ -24,10 +24,12 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::edge::segments::Medium;
+use crate::edge::segments::sync_folder;
 use crate::flow::document::Documents;
 pub use open::open;
 use segment::Walk;
@@ -164,27 +166,6 @@ struct Segment {
     length: u64,
     /// Number after its last document.
     end: u64,
-}
-
-/// Where bytes go: a file, or in tests one that fails.
-trait Medium: std::fmt::Debug + Send {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn cut(&mut self, length: u64) -> io::Result<()>;
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-impl Medium for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
 }
 
 impl Spool {
@@ -391,7 +372,7 @@ impl Spool {
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
-            .and_then(|()| self.folder.parent().map_or(Ok(()), segment::sync_folder))
+            .and_then(|()| self.folder.parent().map_or(Ok(()), sync_folder))
             .map_err(Error::io("create the folder", &self.folder))?;
         let (file, path) = segment::create(&self.folder, self.next_segment, self.end)
             .map_err(Error::io("create a segment in", &self.folder))?;
@@ -424,7 +405,7 @@ impl Spool {
             }
             Ok(()) | Err(_) => {}
         }
-        segment::sync_folder(&self.folder).map_err(Error::io("fsync the folder", &self.folder))?;
+        sync_folder(&self.folder).map_err(Error::io("fsync the folder", &self.folder))?;
         self.segments.pop_front();
         if self.reading == 0 {
             self.walk = None;

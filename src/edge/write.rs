@@ -13,6 +13,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use memchr::memrchr;
 
+use crate::edge::segments::sync_folder;
 use crate::flow::document::Documents;
 
 /// `output.file`
@@ -163,7 +164,7 @@ impl Open {
             file.set_len(length)?;
         }
         if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
+            sync_folder(folder)?;
         }
         Ok(Self {
             file,

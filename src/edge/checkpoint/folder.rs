@@ -80,8 +80,3 @@ pub(super) fn create_private(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .open(path)
 }
-
-/// Makes renames in the folder durable.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}

@@ -22,6 +22,10 @@ fn checkpoint(offset: u64) -> Checkpoint {
     }
 }
 
+fn write(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    Encoded::of(checkpoint)?.write(path)
+}
+
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("data")).unwrap();

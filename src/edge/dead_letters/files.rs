@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::{CURRENT, Entry};
+use crate::edge::segments::sync_folder;
 
 /// The log's files, oldest first.
 pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -152,7 +153,7 @@ pub(super) fn roll(folder: &Path) -> io::Result<()> {
     let next = last.as_deref().and_then(number).unwrap_or(0) + 1;
     let to = folder.join(format!("dead-letters.{next:06}.ndjson"));
     std::fs::rename(folder.join(CURRENT), to)?;
-    File::open(folder)?.sync_all()
+    sync_folder(folder)
 }
 
 /// Oldest first.

@@ -66,15 +66,18 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Removes what durable checkpoints have covered to its end.
-pub fn sweep(folder: &Path, covered: &Covered) -> io::Result<()> {
+/// Removes what durable checkpoints have covered to its end, and returns what is left.
+pub fn sweep(folder: &Path, covered: &Covered) -> io::Result<Vec<PathBuf>> {
+    let mut left = Vec::new();
     for path in files(folder)? {
         let is_done = path.metadata()?.len() <= covered.offset(&key(&path));
         if is_done {
             fs::remove_file(&path)?;
+        } else {
+            left.push(path);
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Reads what is handed back, each file on from its head: all that is there (`once`), or whatever comes until told to
@@ -119,8 +122,7 @@ async fn look(
     read: &mut BTreeMap<SourceKey, u64>,
     out: &mpsc::Sender<Intake>,
 ) -> Result<(), Error> {
-    sweep(folder, covered)?;
-    let files = files(folder)?;
+    let files = sweep(folder, covered)?;
     // A head without its file is done with.
     for gone in covered.keys() {
         if !files.iter().any(|path| key(path) == gone) {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Line, Lines, create, lock_file};
 use crate::edge::now::now;
+use crate::edge::segments::sync_folder;
 
 /// Lines are decided over in runs of so many.
 const RUN_LINES: usize = 1000;
@@ -166,7 +167,7 @@ impl Sieve<'_> {
         let mut kept = self.kept;
         let handed_back = if let Some(out) = self.handed_back {
             out.into_inner()?.sync_all()?;
-            File::open(folder)?.sync_all()?;
+            sync_folder(folder)?;
             fs::rename(self.retry.with_extension("new"), &self.retry)?;
             Some(self.retry)
         } else {
@@ -176,9 +177,9 @@ impl Sieve<'_> {
             kept = to;
             None
         };
-        File::open(folder)?.sync_all()?;
+        sync_folder(folder)?;
         settle(&kept, &self.path)?;
-        File::open(folder)?.sync_all()?;
+        sync_folder(folder)?;
         Ok(handed_back)
     }
 }
@@ -228,7 +229,7 @@ fn recover(folder: &Path) -> io::Result<()> {
         is_changed = true;
     }
     if is_changed {
-        File::open(folder)?.sync_all()?;
+        sync_folder(folder)?;
     }
     Ok(())
 }

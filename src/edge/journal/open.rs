@@ -13,6 +13,7 @@ use super::health::Health;
 use super::segment::{self, HeaderFault, Segment};
 use super::writer::{self, MakeMedium, Writer};
 use super::{Error, Journal, Reader, Settings, Size};
+use crate::edge::segments::sync_folder;
 
 /// Payloads that may wait for the writer. More than the receiver has connections, so a handler hardly ever waits here; the
 /// bytes they hold are counted by the receiver.
@@ -182,7 +183,7 @@ fn make_folder(folder: &Path) -> Result<(), Error> {
         .create(folder)
         .map_err(Error::io("create the folder", folder))?;
     if let Some(parent) = folder.parent() {
-        segment::sync_folder(parent).map_err(Error::io("sync the folder", parent))?;
+        sync_folder(parent).map_err(Error::io("sync the folder", parent))?;
     }
     Ok(())
 }

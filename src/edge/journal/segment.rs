@@ -6,15 +6,16 @@
 //! "mbeatjrn" │ version u16 │ offset u64 │ CRC-32 of the 18 bytes before u32        little endian
 //! ```
 //!
-//! These 22 bytes are the same in every version, so that an older modelbeat knows a newer file. A segment is created whole (file and folder synced) before a record in it is answered for, and
-//! the one before it is synced to its end before that: so only the last segment can have a torn end.
+//! These 22 bytes are the same in every version, so that an older modelbeat knows a newer file. A segment is created whole
+//! before a record in it is answered for, and the one before it is synced to its end before that: so only the last segment
+//! can have a torn end.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::record::{HEADER_LENGTH, Header};
+use crate::edge::segments;
 
 /// Bytes before the first record.
 pub(super) const START: u64 = 22;
@@ -34,43 +35,14 @@ pub(super) struct Segment {
     pub(super) length: u64,
 }
 
-/// The segments in a folder, by name, lowest first. Whatever else lies there is left alone.
+/// The segments in a folder, by offset, lowest first.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let digits = name.strip_suffix(SUFFIX).unwrap_or_default();
-        if let Ok(base) = digits.parse()
-            && name == name_of(base)
-        {
-            segments.push((base, path));
-        }
-    }
-    segments.sort_unstable();
-    Ok(segments)
+    segments::list(folder, SUFFIX)
 }
 
-/// Makes an empty, durable segment. On failure nothing of it stays behind, as far as the disk allows.
+/// Makes an empty, durable segment.
 pub(super) fn create(folder: &Path, base: u64) -> io::Result<(File, Segment)> {
-    let path = folder.join(name_of(base));
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    let made = file
-        .write_all(&header(base))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder(folder));
-    if let Err(error) = made {
-        fs::remove_file(&path).ok();
-        return Err(error);
-    }
+    let (file, path) = segments::create(folder, base, SUFFIX, &header(base))?;
     Ok((
         file,
         Segment {
@@ -80,15 +52,6 @@ pub(super) fn create(folder: &Path, base: u64) -> io::Result<(File, Segment)> {
             length: START,
         },
     ))
-}
-
-fn name_of(base: u64) -> String {
-    format!("{base:020}{SUFFIX}")
-}
-
-/// New and deleted names are durable only once their folder is.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// How far a segment is good.

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::open::open_on;
-use super::writer::Medium;
 use super::*;
+use crate::edge::segments::Medium;
 use crate::flow::engine::Intake;
 
 /// What a journal should give back: each line with its kind and offset.
@@ -233,9 +233,10 @@ fn a_follower_gets_each_payload_and_ends_when_told() {
 }
 
 /// A file on a disk with trouble, set from outside.
+#[derive(Debug)]
 struct Faulty(File, Arc<Mutex<Trouble>>);
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
     None,
     /// Writes a part, then says that the disk is full.

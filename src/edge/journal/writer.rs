@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +18,7 @@ use super::AppendError;
 use super::health::Health;
 use super::record::{self, HEADER_LENGTH};
 use super::segment::{self, Segment};
+use crate::edge::segments::Medium;
 use crate::flow::event::Kind;
 
 /// Bytes written before a sync, save for a single larger payload: bounds the writer's buffer.
@@ -41,27 +42,6 @@ pub(super) enum Command {
     Close {
         answer: oneshot::Sender<()>,
     },
-}
-
-/// Where bytes go: a file, or in tests one that fails.
-pub(super) trait Medium: Send {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn sync(&mut self) -> io::Result<()>;
-    fn cut(&mut self, length: u64) -> io::Result<()>;
-}
-
-impl Medium for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)
-    }
 }
 
 /// What a new segment's file is written through.

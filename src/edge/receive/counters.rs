@@ -36,7 +36,7 @@ impl Counters {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Connections closed at once because there were too many.
+    /// Connections that were closed because there were too many: as a rule the one that had kept us waiting longest.
     #[must_use]
     pub fn connections_refused_total(&self) -> u64 {
         self.connections_refused.load(Ordering::Relaxed)

@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::frame::Header;
 use super::{Error, Segment, Spool, open_walk, segment};
+use crate::edge::segments::sync_folder;
 
 /// The spool in `folder`, at checkpoint number `checkpoint`: the one the engine goes on from. What came behind it is
 /// cut off, since the engine makes it again; what came before is read again from the oldest segment on. `None` if
@@ -136,7 +137,7 @@ fn set_aside(folder: &Path, checkpoint: u64) -> Result<(), Error> {
          folder once all inputs were read"
     );
     folder.parent().map_or(Ok(()), |parent| {
-        segment::sync_folder(parent).map_err(Error::io("fsync the folder", parent))
+        sync_folder(parent).map_err(Error::io("fsync the folder", parent))
     })
 }
 
@@ -160,5 +161,5 @@ fn cut(folder: &Path, found: &[(u64, PathBuf)], remain: &[Segment]) -> Result<()
     if found.is_empty() {
         return Ok(());
     }
-    segment::sync_folder(folder).map_err(Error::io("fsync the folder", folder))
+    sync_folder(folder).map_err(Error::io("fsync the folder", folder))
 }

@@ -1,14 +1,15 @@
 //! One segment file: its name, its header, and a walk from frame to frame that steps over what is damaged.
 //!
 //! `<running number, 20 digits>.spool`, mode 0600: magic, format, that number, the number of its first document, a checksum;
-//! then frames. It is created whole (file and folder synced) before a frame is in it.
+//! then frames.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::frame::{self, HEADER_LENGTH, Header};
+use crate::edge::segments;
 
 /// Bytes before the first frame.
 pub(super) const START: u64 = 32;
@@ -22,46 +23,15 @@ const SUFFIX: &str = ".spool";
 
 /// The segments in a folder, by number, lowest first; none where there is no folder.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut segments = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let digits = name.and_then(|name| name.strip_suffix(SUFFIX));
-        if let Some(number) = digits.and_then(|digits| digits.parse().ok()) {
-            segments.push((number, path));
-        }
+    match segments::list(folder, SUFFIX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
     }
-    segments.sort_unstable();
-    Ok(segments)
 }
 
-/// Makes an empty, durable segment. On failure nothing of it stays behind, as far as the disk allows.
+/// Makes an empty, durable segment.
 pub(super) fn create(folder: &Path, number: u64, first: u64) -> io::Result<(File, PathBuf)> {
-    let path = folder.join(format!("{number:020}{SUFFIX}"));
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    let made = file
-        .write_all(&header(number, first))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| sync_folder(folder));
-    if let Err(error) = made {
-        fs::remove_file(&path).ok();
-        return Err(error);
-    }
-    Ok((file, path))
-}
-
-/// New and deleted names are durable only once their folder is.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    segments::create(folder, number, SUFFIX, &header(number, first))
 }
 
 fn header(number: u64, first: u64) -> Vec<u8> {

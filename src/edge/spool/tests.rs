@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 
+use std::io::Write;
+
 use super::*;
 use crate::flow::document::Action;
 

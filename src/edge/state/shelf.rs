@@ -7,7 +7,7 @@
 //! once it is whole and closed; all its paths come from the folder it is opened with.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, Pi
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
 
+use crate::edge::segments::sync_folder;
 use crate::flow::join::{Delta, Key, Ticket, key_of_row};
 use crate::flow::windows::{RowKey, RowsDelta};
 
@@ -73,10 +74,10 @@ impl Shelf {
         shelf.note(Seen::default())?;
         shelf.database.persist(PersistMode::SyncAll)?;
         drop(shelf);
-        sync(&unfinished.join("keyspaces"))?;
-        sync(&unfinished)?;
+        sync_folder(&unfinished.join("keyspaces"))?;
+        sync_folder(&unfinished)?;
         fs::rename(&unfinished, folder)?;
-        Ok(folder.parent().map_or(Ok(()), sync)?)
+        Ok(folder.parent().map_or(Ok(()), sync_folder)?)
     }
 
     /// Opens the database.
@@ -236,11 +237,6 @@ pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
 /// Where a database is made.
 fn unfinished(folder: &Path) -> PathBuf {
     folder.with_extension("new")
-}
-
-/// Makes names in the folder durable.
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// Where a window lies.

@@ -1,9 +1,9 @@
 //! The pipelines' health as metrics. Of each pipeline: what came in and what became of it, what waits and where, how
 //! shipping goes, how far a crash would fall back.
 //!
-//! Two equations hold between the samples of one scrape once nothing is under way, and can be checked from them alone:
-//! what an input brought = Σ `modelbeat_events_total` over its outcomes, and `modelbeat_documents_total` = stored +
-//! superseded + dead letters + `modelbeat_documents_in_flight`. Counters start at zero with the process.
+//! Once nothing is under way, Σ `modelbeat_events_total` over an input's outcomes is what it brought (to be compared with what
+//! was sent: no sample says it), and `modelbeat_documents_total` = stored + superseded + dead letters +
+//! `modelbeat_documents_in_flight`. Counters start at zero with the process.
 
 mod inputs;
 mod shipping;

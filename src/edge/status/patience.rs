@@ -1,5 +1,6 @@
 //! Connections: no more than there are places, each given up when its client takes nothing of an answer for too long.
-//! Otherwise a client that never reads would keep its place for ever. (Slow headers are the server's to time.)
+//! Otherwise a client that never reads would keep its place for ever. (Slow headers are the server's to time.) Nobody says
+//! here when a request is worked on, so the place that a newcomer gets is the oldest connection's.
 
 use std::future::{Ready, ready};
 use std::io;
