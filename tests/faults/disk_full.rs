@@ -139,7 +139,7 @@ impl Story {
             home,
             sent: Vec::new(),
             runtime: Runtime::new().expect("a runtime"),
-            client: Client::new(),
+            client: Client::builder().no_proxy().build().unwrap(),
         }
     }
 

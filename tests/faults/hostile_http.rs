@@ -1,7 +1,6 @@
 //! Hostile HTTP: whatever comes over the wire is bounded, refused with the right status, and logged; a well-behaved client
 //! beside it is served all the while, and its events are counted exactly.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -268,7 +267,7 @@ fn under_attack_memory_stays_bounded_and_everyone_else_is_served() {
         attacker.join().expect("refused as expected");
     }
     client.wait_for_more(20);
-    let peak = peak_memory_kib(&story.agent);
+    let peak = story.agent.memory("VmHWM") >> 10;
     assert!(peak < MEMORY_KIB_MAX, "{peak} KiB");
     let sent = client.stop();
     story.end(sent);
@@ -492,16 +491,6 @@ fn status_of(answer: &str) -> u16 {
         .nth(1)
         .and_then(|status| status.parse().ok());
     status.unwrap_or_default()
-}
-
-/// The most memory that the process ever held.
-fn peak_memory_kib(agent: &Agent) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number
-        .and_then(|number| number.parse().ok())
-        .expect("a number of KiB")
 }
 
 /// Both ends of a thousand connections are files of this process and of its child.

@@ -223,9 +223,7 @@ impl Storm {
     }
 
     fn with_variables(&self, command: Modelbeat) -> Modelbeat {
-        command
-            .env("ELASTICSEARCH_URL", self.node.url())
-            .env("INDEX_PREFIX", &self.prefix.name)
+        command.shipping_to(&self.prefix)
     }
 
     /// The node goes down during the coming life and comes back some lives later, on a thread of its own.

@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::written::Written;
 use crate::agent::{Home, Modelbeat};
 use crate::wait;
 
@@ -126,19 +127,6 @@ fn record(id: &str, padding: &str) -> Vec<u8> {
 
 /// Ids of all predictions in the output.
 fn ids(home: &Home) -> BTreeSet<String> {
-    let files = fs::read_dir(home.path("out"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let texts = files.map(|file| fs::read_to_string(file.path()).unwrap());
-    let ids = texts.flat_map(|text| {
-        let values = text
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).ok());
-        let ids = values
-            .flatten()
-            .filter_map(|value| Some(value["prediction"]["id"].as_str()?.to_owned()));
-        ids.collect::<Vec<_>>()
-    });
-    ids.collect()
+    let written = Written::read(&home.path("out"));
+    written.predictions().into_iter().collect()
 }

@@ -73,8 +73,8 @@ fn an_outage_under_full_input_takes_no_more_memory_than_is_stated() {
     );
     assert!(agent.is_running());
     stay(&agent, &mut sender);
-    eprintln!("{} MiB resident at most", memory(&agent, "VmHWM") >> 20);
-    let peak = memory(&agent, "VmHWM");
+    eprintln!("{} MiB resident at most", agent.memory("VmHWM") >> 20);
+    let peak = agent.memory("VmHWM");
     assert!(
         peak < MEMORY_MAX,
         "{peak} bytes resident at most, while full"
@@ -92,7 +92,7 @@ fn an_outage_under_full_input_takes_no_more_memory_than_is_stated() {
     agent.wait_until_equal("documents stored", &expected.len(), || {
         cluster.count("modelbeat.prediction")
     });
-    let peak = memory(&agent, "VmHWM");
+    let peak = agent.memory("VmHWM");
     assert!(peak < MEMORY_MAX, "{peak} bytes resident at most, draining");
     assert_eq!(stored(&cluster), expected);
     agent.stop().expect_code(0);
@@ -111,8 +111,8 @@ fn stay(agent: &Agent, sender: &mut Sender) {
             eprintln!(
                 "{} s: {} MiB resident, {} at most; {} MiB read; {} records accepted by HTTP, {} posts refused",
                 begin.elapsed().as_secs(),
-                memory(agent, "VmRSS") >> 20,
-                memory(agent, "VmHWM") >> 20,
+                agent.memory("VmRSS") >> 20,
+                agent.memory("VmHWM") >> 20,
                 bytes_read(agent) >> 20,
                 sender.accepted,
                 sender.refused,
@@ -150,20 +150,6 @@ fn bytes_read(agent: &Agent) -> u64 {
     let line = about.lines().find_map(|line| line.strip_prefix("rchar: "));
     line.and_then(|bytes| bytes.parse().ok())
         .expect("a number of bytes")
-}
-
-/// `VmRSS` or `VmHWM`, in bytes.
-#[track_caller]
-fn memory(agent: &Agent, what: &str) -> u64 {
-    let status =
-        fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("a running agent");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-    let kilobytes = line
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .expect("its memory");
-    kilobytes.parse::<u64>().expect("a number") << 10
 }
 
 /// A model server that posts its predictions, and posts them again if it is told to.

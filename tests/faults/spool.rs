@@ -12,6 +12,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::stub::{Answer, Stub};
+use super::written::Written;
 use crate::agent::{Agent, Ended, Home, Modelbeat};
 use crate::wait;
 
@@ -361,27 +362,7 @@ fn long_predictions(ids: Range<u64>) -> String {
 
 /// Predictions with a label, by the newest document of each day's window in the output files.
 fn labelled(home: &Home) -> u64 {
-    let mut days: BTreeMap<String, u64> = BTreeMap::new();
-    for file in fs::read_dir(home.path("out")).into_iter().flatten() {
-        let path = file.unwrap().path();
-        if !path.to_string_lossy().contains("-quality-") {
-            continue;
-        }
-        // A kill may cut a line, which the next start writes again behind it.
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
-        for line in text.lines() {
-            let Ok(document) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
-            if document["event"]["dataset"] == "modelbeat.quality"
-                && document["window"]["length"] == "1d"
-            {
-                let start = document["window"]["start"].to_string();
-                days.insert(start, document["counts"]["labelled"].as_u64().unwrap_or(0));
-            }
-        }
-    }
-    days.values().sum()
+    Written::read_of(&home.path("out"), "-quality-").windows("1d", "labelled")
 }
 
 /// `_index/_id` → the document without its times of writing.
@@ -423,7 +404,7 @@ impl Sender {
     fn to(agent: &mut Agent) -> Self {
         Self {
             url: format!("http://{}/v1/events", agent.http_address()),
-            client: reqwest::Client::new(),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
             runtime: tokio::runtime::Runtime::new().unwrap(),
         }
     }

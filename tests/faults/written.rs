@@ -13,13 +13,16 @@ pub(crate) struct Written(BTreeMap<String, (u64, Value)>);
 impl Written {
     /// Reads every file in the output's folder. A line that is no document of its file's fails the story.
     pub(crate) fn read(folder: &Path) -> Self {
+        Self::read_of(folder, "")
+    }
+
+    /// Reads those whose names hold `part`: who asks again and again need not read what it does not ask for.
+    pub(crate) fn read_of(folder: &Path, part: &str) -> Self {
         let mut written = Self::default();
         for file in fs::read_dir(folder).into_iter().flatten() {
             let path = file.expect("an entry").path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "ndjson")
-            {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(".ndjson") && name.contains(part) {
                 written.read_file(&path);
             }
         }

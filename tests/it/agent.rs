@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::cluster::Prefix;
 use crate::wait;
 
 /// A folder for one story: the agent's working directory, its data, and the files it reads.
@@ -96,6 +97,12 @@ impl Modelbeat {
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(name, value);
         self
+    }
+
+    /// Ships to where this prefix is: sets the variables that the stories' pipelines ask for.
+    pub(crate) fn shipping_to(self, prefix: &Prefix) -> Self {
+        self.env("ELASTICSEARCH_URL", &prefix.cluster().url)
+            .env("INDEX_PREFIX", &prefix.name)
     }
 
     /// Starts it, to go on beside the story.
@@ -201,6 +208,20 @@ impl Agent {
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// `VmRSS` or `VmHWM`, in bytes.
+    #[track_caller]
+    pub(crate) fn memory(&self, what: &str) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a running agent");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        let kilobytes = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .expect("its memory");
+        kilobytes.parse::<u64>().expect("a number") << 10
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{Agent, Ended, Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
+use crate::published::Published;
 use crate::wait;
 
 const PIPELINE: &str = r#"
@@ -275,9 +276,7 @@ impl Story {
     }
 
     fn configured(&self, command: Modelbeat) -> Modelbeat {
-        command
-            .env("ELASTICSEARCH_URL", &self.prefix.cluster().url)
-            .env("INDEX_PREFIX", &self.prefix.name)
+        command.shipping_to(&self.prefix)
     }
 
     fn command(&self, arguments: &[&str]) -> Modelbeat {
@@ -401,18 +400,7 @@ impl Story {
 
     /// The counts of the one window.
     fn window(&self) -> Value {
-        let mut seen = Vec::new();
-        let query = json!({ "match_phrase": { "event.dataset": "modelbeat.quality" } });
-        self.prefix
-            .cluster()
-            .search(&self.prefix.indices("quality"), &query, |hit| {
-                // Without templates, texts are analysed, and a phrase finds the longer names too.
-                if hit["_source"]["event"]["dataset"] == "modelbeat.quality" {
-                    seen.push(hit["_source"]["counts"].clone());
-                }
-            });
-        assert_eq!(seen.len(), 1, "one window: {seen:?}");
-        seen.remove(0)
+        Published::under(&self.prefix).counts_of_the_one_window()
     }
 }
 

@@ -54,10 +54,7 @@ pub(crate) fn write_pipeline(home: &Home, text: &str) -> PathBuf {
 
 /// Gives a pipeline of ours the variables it asks for.
 pub(crate) fn with_variables(command: Modelbeat, prefix: &Prefix) -> Modelbeat {
-    command
-        .env("NANNYML_DATA", data())
-        .env("ELASTICSEARCH_URL", &prefix.cluster().url)
-        .env("INDEX_PREFIX", &prefix.name)
+    command.env("NANNYML_DATA", data()).shipping_to(prefix)
 }
 
 /// Installs templates, then reads a set to its end, as its pipeline file's head tells a user to.

@@ -55,6 +55,18 @@ impl Published {
         found
     }
 
+    /// The counts of the one window there is.
+    #[track_caller]
+    pub(crate) fn counts_of_the_one_window(&self) -> Value {
+        let seen: Vec<&Value> = self
+            .windows
+            .values()
+            .map(|window| &window["counts"])
+            .collect();
+        assert_eq!(seen.len(), 1, "one window: {seen:?}");
+        seen[0].clone()
+    }
+
     /// Returns the document that was there about the same thing.
     fn insert(&mut self, hit: &Value) -> Option<Value> {
         let document = &hit["_source"];

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::agent::{Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
+use crate::published::Published;
 
 const LOG: &str = "logs/events.jsonl";
 
@@ -33,13 +34,9 @@ fn a_log_that_is_rotated_truncated_and_cut_in_mid_line_is_read_once() {
     let home = Home::new();
     let pipeline = home.write("pipeline.yml", PIPELINE);
     home.write(LOG, &predictions(0..100));
-    let configured = |command: Modelbeat| {
-        let url = &prefix.cluster().url;
-        command
-            .env("ELASTICSEARCH_URL", url)
-            .env("INDEX_PREFIX", &prefix.name)
-    };
-    let mut agent = configured(Modelbeat::run(&home, &pipeline)).start();
+    let mut agent = Modelbeat::run(&home, &pipeline)
+        .shipping_to(&prefix)
+        .start();
     let mut wait_for = |count: u64| {
         agent.wait_until_equal("predictions stored", &count, || {
             let indices = prefix.indices("predictions");
@@ -78,7 +75,8 @@ fn a_log_that_is_rotated_truncated_and_cut_in_mid_line_is_read_once() {
     home.append(LOG, &labels(0..155));
     home.append("logs/late-labels.jsonl", &labels(1_000..1_010));
     agent.stop().expect_code(0);
-    configured(Modelbeat::once(&home, &pipeline))
+    Modelbeat::once(&home, &pipeline)
+        .shipping_to(&prefix)
         .finish()
         .expect_code(0);
     assert_window(&prefix, 165);
@@ -87,21 +85,12 @@ fn a_log_that_is_rotated_truncated_and_cut_in_mid_line_is_read_once() {
 /// The one window counts every prediction once, with its label, and everyone was right.
 #[track_caller]
 fn assert_window(prefix: &Prefix, predictions: u64) {
-    let mut seen = Vec::new();
-    let query = json!({ "match_phrase": { "event.dataset": "modelbeat.quality" } });
-    let indices = prefix.indices("quality");
-    prefix.cluster().search(&indices, &query, |hit| {
-        // Without templates, texts are analysed, and a phrase finds the longer names too.
-        if hit["_source"]["event"]["dataset"] == "modelbeat.quality" {
-            seen.push(hit["_source"]["counts"].clone());
-        }
-    });
-    assert_eq!(seen.len(), 1, "one window: {seen:?}");
+    let counts = Published::under(prefix).counts_of_the_one_window();
     for name in ["predictions", "labelled", "correct"] {
-        assert_eq!(seen[0][name], predictions, "{name}: {}", seen[0]);
+        assert_eq!(counts[name], predictions, "{name}: {counts}");
     }
-    let duplicates = &seen[0]["duplicates"];
-    assert!(duplicates.is_null() || *duplicates == 0, "{}", seen[0]);
+    let duplicates = &counts["duplicates"];
+    assert!(duplicates.is_null() || *duplicates == 0, "{counts}");
 }
 
 /// Predictions, all of class 1, in one day.

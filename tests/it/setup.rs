@@ -71,8 +71,7 @@ fn set_up(prefix: &Prefix) -> Ended {
     let home = Home::new();
     home.write("pipeline.yml", PIPELINE);
     Modelbeat::new(&home, &["setup", "pipeline.yml"])
-        .env("ELASTICSEARCH_URL", &prefix.cluster().url)
-        .env("INDEX_PREFIX", &prefix.name)
+        .shipping_to(prefix)
         .finish()
         .expect_code(0)
 }

@@ -217,11 +217,7 @@ fn lines(rows: &[Row], start: Timestamp, apart: SignedDuration) -> String {
 pub(super) fn tell(log: &Log, prefix: &Prefix) {
     let start: Timestamp = "2024-11-20T01:00:00Z".parse().expect("a time");
     let apart = SignedDuration::from_mins(7);
-    let command = |command: Modelbeat| {
-        command
-            .env("ELASTICSEARCH_URL", &prefix.cluster().url)
-            .env("INDEX_PREFIX", &prefix.name)
-    };
+    let command = |command: Modelbeat| command.shipping_to(prefix);
 
     let first = Home::new();
     let host = format!(

@@ -30,10 +30,7 @@ fn set_up_at(prefix: &Prefix, pipeline: &str, url: &str, more: &[&str]) -> Ended
     home.write("pipeline.yml", pipeline);
     let command = Modelbeat::new(&home, &["setup", "pipeline.yml", "--kibana", url]);
     let command = more.iter().fold(command, Modelbeat::argument);
-    command
-        .env("ELASTICSEARCH_URL", &prefix.cluster().url)
-        .env("INDEX_PREFIX", &prefix.name)
-        .finish()
+    command.shipping_to(prefix).finish()
 }
 
 #[test]
