@@ -184,6 +184,7 @@ pub async fn run<T: Transport>(
         () = deadline => {
             let left = progress.totals().in_flight();
             warn!(documents = left, "grace is over, what is in flight is sent again at the next start");
+            shipper.let_go().await;
             return Ok(Ending::Deadline { left });
         }
     }

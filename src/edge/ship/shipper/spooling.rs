@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::Shipper;
@@ -41,6 +41,9 @@ const SPOOL_AFTER: Duration = Duration::from_secs(5);
 
 /// Time until a disk or a bound that said no is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What a call to the spool that is under way gets when shipping ends.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// The spool and what is known of it without asking it.
 #[derive(Debug)]
@@ -325,6 +328,13 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
             }
         }
         Ok(())
+    }
+
+    /// Given up: whoever opens the spool next must not find a call of ours still at work in it, unless the disk hangs.
+    pub(in crate::edge::ship) async fn let_go(&mut self) {
+        if self.spooling.task.is_some() {
+            timeout(LAST_CALL, self.spooling.worked()).await.ok();
+        }
     }
 
     /// Dead letters were ordered: while spooling, the spool holds their documents until they are durable.
