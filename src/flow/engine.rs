@@ -8,6 +8,7 @@
 //! since a checkpoint gives the same document ids and the same counts.
 
 mod beaten;
+mod closed;
 mod comparisons;
 mod events;
 mod held;
@@ -59,6 +60,8 @@ pub struct Engine {
     /// Version of the orphans that found their prediction in this step: their ids differ.
     found_version: Option<i64>,
     totals: Totals,
+    /// Of no checkpoint: for those who look.
+    closed: closed::Closed,
 }
 
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl Engine {
             close_at: None,
             found_version: None,
             totals,
+            closed: closed::Closed::default(),
         })
     }
 

@@ -87,8 +87,8 @@ pub struct Report {
     pub load: Load,
     /// Up to where each source is taken in.
     pub offsets: BTreeMap<SourceKey, u64>,
-    /// Quality, as last looked at.
-    pub view: Arc<View>,
+    /// Quality, as last looked at; `None` before the first look.
+    pub view: Option<Arc<View>>,
     /// Time on the engine's thread that the last checkpoint took.
     pub checkpoint_made_in: Duration,
 }

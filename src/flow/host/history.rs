@@ -66,6 +66,12 @@ impl History {
         Some(&self.find(time, tolerance_ms)?.attached)
     }
 
+    /// The newest snapshots, `count` at most, in the order of their times.
+    pub fn latest(&self, count: usize) -> impl Iterator<Item = &HostSnapshot> {
+        let kept = self.kept.iter().skip(self.kept.len().saturating_sub(count));
+        kept.map(|kept| &kept.snapshot)
+    }
+
     /// Snapshots kept.
     pub fn len(&self) -> usize {
         self.kept.len()
