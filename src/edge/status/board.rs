@@ -13,15 +13,17 @@ use tokio::sync::mpsc::WeakSender;
 use tokio::time::Instant;
 
 use crate::edge::budget::{Budget, Share};
+use crate::edge::now::now;
 use crate::edge::{journal, receive, sample, ship, tail};
 use crate::flow::engine::{Checkpoint, Intake, Load, Totals, View};
-use crate::flow::event::{InputId, SourceKey};
+use crate::flow::event::{InputId, SourceKey, Timestamp};
 
 /// All pipelines of this process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Board {
     pipelines: Arc<Mutex<Vec<Arc<Vitals>>>>,
     is_watched: bool,
+    started: Timestamp,
 }
 
 impl Board {
@@ -31,6 +33,7 @@ impl Board {
         Self {
             pipelines: Arc::default(),
             is_watched,
+            started: now(),
         }
     }
 
@@ -40,6 +43,11 @@ impl Board {
         let vitals = Arc::new(Vitals::new(pipeline, self.is_watched));
         lock(&self.pipelines).push(Arc::clone(&vitals));
         vitals
+    }
+
+    /// When the process began.
+    pub(super) const fn started(&self) -> Timestamp {
+        self.started
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Vitals>> {
@@ -65,6 +73,18 @@ pub enum Stage {
     Stopping,
     /// All is done.
     Ended,
+}
+
+impl Stage {
+    /// As answers say it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// What the engine's thread does.

@@ -143,7 +143,12 @@ impl Engine {
             min_support: self.settings.min_support,
             series,
             left_out: strands.len().saturating_sub(bounds.series_max),
-            host: self.state.history.latest(bounds.host_max).cloned().collect(),
+            host: self
+                .state
+                .history
+                .latest(bounds.host_max)
+                .cloned()
+                .collect(),
         }
     }
 

@@ -164,7 +164,10 @@ fn a_look_is_bounded_and_says_what_it_left_out() {
     let [whole, country] = view.series.as_slice() else {
         panic!("{view:?}");
     };
-    assert_eq!((whole.slice_name.as_str(), starts(whole)), ("_all", vec![2, 3]));
+    assert_eq!(
+        (whole.slice_name.as_str(), starts(whole)),
+        ("_all", vec![2, 3])
+    );
     // Of three, the wholes have left two.
     assert_eq!(starts(country), [2, 3]);
     assert_eq!((whole.history_left_out, country.history_left_out), (2, 2));
