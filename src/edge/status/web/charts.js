@@ -5,7 +5,9 @@
 import { keep, make, setData, setText } from "./tables.js";
 import * as words from "./words.js";
 
-const HEIGHT = 168;
+const HEIGHT = 180;
+/** So many weak windows between two sound ones are bridged by the line; more are a gap. */
+const BRIDGED = 2;
 const charts = new Map();
 const sync = "modelbeat";
 
@@ -112,6 +114,7 @@ function columns(spec, range) {
         highs[place] = point.high;
       }
     }
+    part(sound, weak, [lows, highs, sound]);
     data.push(lows, highs, sound, weak, open);
   }
   if (spec.bars) {
@@ -120,6 +123,19 @@ function columns(spec, range) {
     data.push(bars);
   }
   return { xs, data, shape: JSON.stringify([spec.lines.map((line) => [line.label, line.colour]), Boolean(spec.bars), words.isShare(spec.name)]) };
+}
+
+/** Ends the line where too many weak windows follow one another. */
+function part(sound, weak, lines) {
+  let [from, many] = [0, 0];
+  for (let place = 0; place <= weak.length; place += 1) {
+    if (place < weak.length && sound[place] === undefined) {
+      many += weak[place] === undefined ? 0 : 1;
+      continue;
+    }
+    if (many > BRIDGED) for (const column of lines) column.fill(null, from, place);
+    [from, many] = [place + 1, 0];
+  }
 }
 
 /** Of the axis: what sound windows and their intervals need, and of the others what there is room for. */
@@ -154,7 +170,7 @@ function options(chart) {
   for (const line of spec.lines) {
     const first = series.length;
     const hidden = { stroke: "transparent", width: 0, points: { show: false } };
-    const ring = (stroke, fill) => ({ stroke, width: 0, paths: () => null, points: { show: true, size: 7, width: 1.5, stroke, fill } });
+    const ring = (stroke, fill) => ({ stroke, width: 0, paths: () => null, points: { show: true, size: 6, width: 1.2, stroke, fill } });
     series.push(
       { ...hidden }, { ...hidden },
       { stroke: line.colour, width: 2, dash: line.dash, points: { show: (plot, at, from, to) => to - from < 40, size: 5, fill: line.colour } },
@@ -164,11 +180,11 @@ function options(chart) {
     bands.push({ series: [first + 1, first], fill: line.colour + "26" });
   }
   const scales = { x: { time: true, range: () => chart.range }, y: { range: () => limits(chart.spec) } };
-  const axes = [{ ...axis, space: 70 }, { ...axis, size: 52, space: 28, values: (plot, ticks) => ticks.map((tick) => spec.axis(tick)) }];
+  const axes = [{ ...axis, space: 64, size: 36, values: (plot, ticks) => ticks.map(tickTime) }, { ...axis, size: 52, space: 24, values: (plot, ticks) => ticks.map((tick) => spec.axis(tick)) }];
   if (spec.bars) {
     series.push({ scale: "bars", fill: style("--bar"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24], align: 0 }) });
     scales.bars = { range: (plot, low, high) => [0, (high || 1) * 1.05] };
-    axes.push({ ...axis, scale: "bars", side: 1, size: 48, space: 28, grid: { show: false }, values: (plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? words.count(tick) : "")) });
+    axes.push({ ...axis, scale: "bars", side: 1, size: 48, space: 24, grid: { show: false }, values: (plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? words.count(tick) : "")) });
   }
   return {
     width: chart.box.clientWidth || 300, height: HEIGHT, padding: [10, 8, 0, 0],
@@ -178,6 +194,15 @@ function options(chart) {
     scales, axes, series, bands,
     hooks: { setCursor: [(plot) => read(chart, plot.cursor.idx)] },
   };
+}
+
+/** The hour, and under it the day where it begins or the axis does. */
+function tickTime(tick, at, ticks) {
+  const [date, time] = [words.day(tick * 1000), words.clock(tick * 1000)];
+  const isNew = at === 0 || words.day(ticks[at - 1] * 1000) !== date;
+  if (ticks.length > 1 && ticks[1] - ticks[0] >= 86400) return date.slice(5);
+  const hour = time.endsWith(":00") ? time.slice(0, 5) : time;
+  return isNew ? hour + "\n" + date : hour;
 }
 
 /** The point of a line at the cursor. */

@@ -339,12 +339,13 @@ function showSeries({ pipeline, ofModel, length, main, versions, model }, metric
   const rows = (ofModel || []).filter((series) => series.window === length);
   const columns = [
     { name: "version", label: "Version", sort: true }, { name: "slice", label: "Slice", sort: true },
+    { name: "start", label: "Window", sort: true },
     { name: "predictions", label: "Predictions", number: true, sort: true }, { name: "judged", label: "Judged", number: true, sort: true },
     ...names.map((name) => ({ name, label: words.NAMES[name], number: true, sort: true })),
   ];
   const read = {
     version: (series) => series.version, slice: (series) => (sliceKey(series) === "_all" ? "" : sliceKey(series)),
-    predictions: (series) => series.current.predictions, judged: (series) => series.current.judged,
+    start: (series) => series.current.start, predictions: (series) => series.current.predictions, judged: (series) => series.current.judged,
   };
   const value = read[order.by] || ((series) => series.current.metrics[order.by]?.value);
   rows.sort((a, b) => {
@@ -355,20 +356,21 @@ function showSeries({ pipeline, ofModel, length, main, versions, model }, metric
     return (order.down ? -ahead : ahead) || compare(a.version, b.version) || compare(sliceKey(a), sliceKey(b));
   });
   const left = pipeline.series_left_out > 0 ? " " + words.count(pipeline.series_left_out) + " more combinations are left out." : "";
-  setText(by("series-note"), rows.length > 0 ? "The current window of " + length + " of " + rows.length + " combinations" + (versions.length > 1 ? " of version and slice" : "") + " of " + model + ". Grey: fewer than " + pipeline.min_support + " judged." + left : "Nothing yet.");
+  setText(by("series-note"), rows.length > 0 ? "Of each, the newest window of " + length + " that has ended and has " + pipeline.min_support + " judged predictions, or else the newest that has any (grey). " + rows.length + " combinations" + (versions.length > 1 ? " of version and slice" : "") + " of " + model + "." + left : "Nothing yet.");
   table(by("series"), columns, rows.map((series) => ({
     key: [series.version, sliceKey(series), series.window].join("\n"),
     data: { model: series.model, version: series.version, slice: series.slice, sliceValue: series.slice_value, window: series.window, lowSupport: series.current.low_support },
     chosen: series === main,
     cells: [
       { text: series.version || "–", head: true }, { text: sliceKey(series) === "_all" ? "all" : series.slice + " = " + series.slice_value, press: () => choose({ version: series.version, slice: sliceKey(series) }) },
+      { text: words.stretch(series.current.start, series.current.end), value: series.current.start, field: "start" },
       { text: words.count(series.current.predictions), value: series.current.predictions, field: "predictions" },
       { text: words.count(series.current.judged), value: series.current.judged, field: "judged" },
       ...names.map((name) => seriesCell(series.current, name)),
     ],
   })), order, (column) => {
     if (order.by === column.name) order.down = !order.down;
-    else Object.assign(order, { by: column.name, down: Boolean(column.number) });
+    else Object.assign(order, { by: column.name, down: Boolean(column.number) || column.name === "start" });
     show();
   });
 }
