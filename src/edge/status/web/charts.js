@@ -76,6 +76,7 @@ function update(figure, spec, range) {
     const root = chart.plot.root;
     root.tabIndex = 0;
     root.setAttribute("role", "img");
+    root.setAttribute("aria-roledescription", "chart");
     root.addEventListener("keydown", (event) => walk(chart, event));
   }
   chart.plot.root.setAttribute("aria-label", summary(spec));
@@ -83,7 +84,7 @@ function update(figure, spec, range) {
   if (chart.numbers.open) tell(chart);
 }
 
-/** Columns as uPlot wants them: x, then for each line low, high, line, weak, open; then bars. `undefined` is passed over, `null` is a gap. */
+/** Columns as uPlot wants them: x; bars, behind all else; for each line low, high, line, weak, open. `undefined` is passed over, `null` is a gap. */
 function columns(spec, range) {
   const places = new Set();
   for (const line of spec.lines) for (const point of line.points) places.add(point.x);
@@ -98,6 +99,11 @@ function columns(spec, range) {
   }
   const at = new Map(xs.map((x, place) => [x, place]));
   const data = [xs];
+  if (spec.bars) {
+    const bars = new Array(xs.length).fill(null);
+    for (const bar of spec.bars.points) if (at.has(bar.x)) bars[at.get(bar.x)] = bar.value;
+    data.push(bars);
+  }
   const [low, high] = limits(spec, range);
   const clamp = (value) => (value === undefined ? undefined : Math.min(high, Math.max(low, value)));
   for (const line of spec.lines) {
@@ -116,11 +122,6 @@ function columns(spec, range) {
     }
     part(sound, weak, [lows, highs, sound]);
     data.push(lows, highs, sound, weak, open);
-  }
-  if (spec.bars) {
-    const bars = new Array(xs.length).fill(null);
-    for (const bar of spec.bars.points) if (at.has(bar.x)) bars[at.get(bar.x)] = bar.value;
-    data.push(bars);
   }
   return { xs, data, shape: JSON.stringify([spec.lines.map((line) => [line.label, line.colour]), Boolean(spec.bars), words.isShare(spec.name)]) };
 }
@@ -167,6 +168,7 @@ function options(chart) {
   const axis = { stroke: ink, grid, ticks: { show: false }, font };
   const series = [{}];
   const bands = [];
+  if (spec.bars) series.push({ scale: "bars", fill: style("--bar"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24], align: 0 }) });
   for (const line of spec.lines) {
     const first = series.length;
     const hidden = { stroke: "transparent", width: 0, points: { show: false } };
@@ -181,13 +183,10 @@ function options(chart) {
   }
   const scales = { x: { time: true, range: () => chart.range }, y: { range: () => limits(chart.spec) } };
   const axes = [{ ...axis, space: 64, size: 36, values: (plot, ticks) => ticks.map(tickTime) }, { ...axis, size: 52, space: 24, values: (plot, ticks) => ticks.map((tick) => spec.axis(tick)) }];
-  if (spec.bars) {
-    series.push({ scale: "bars", fill: style("--bar"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24], align: 0 }) });
-    scales.bars = { range: (plot, low, high) => [0, (high || 1) * 1.05] };
-    axes.push({ ...axis, scale: "bars", side: 1, size: 48, space: 24, grid: { show: false }, values: (plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? words.count(tick) : "")) });
-  }
+  // Bars have no axis, which would shift this chart's time against the others': the readout says how many.
+  if (spec.bars) scales.bars = { range: (plot, low, high) => [0, (high || 1) * 1.05] };
   return {
-    width: chart.box.clientWidth || 300, height: HEIGHT, padding: [10, 8, 0, 0],
+    width: chart.box.clientWidth || 300, height: HEIGHT, padding: [10, 16, 0, 0],
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     cursor: { sync: { key: sync, setSeries: false }, points: { show: false }, drag: { x: false, y: false }, y: false },
     legend: { show: false }, select: { show: false },
@@ -200,9 +199,10 @@ function options(chart) {
 function tickTime(tick, at, ticks) {
   const [date, time] = [words.day(tick * 1000), words.clock(tick * 1000)];
   const isNew = at === 0 || words.day(ticks[at - 1] * 1000) !== date;
-  if (ticks.length > 1 && ticks[1] - ticks[0] >= 86400) return date.slice(5);
+  const short = words.shortDay(tick * 1000);
+  if (ticks.length > 1 && ticks[1] - ticks[0] >= 86400) return short;
   const hour = time.endsWith(":00") ? time.slice(0, 5) : time;
-  return isNew ? hour + "\n" + date : hour;
+  return isNew ? hour + "\n" + short : hour;
 }
 
 /** The point of a line at the cursor. */
@@ -220,6 +220,8 @@ function read(chart, at) {
     const extent = point.low === undefined ? "" : " (" + spec.format(point.low) + " – " + spec.format(point.high) + ")";
     return [make("span", { class: "reading" }, key, line.label + " ", make("strong", { text: spec.format(point.value) }), extent + remark(point)), point];
   }).filter(Boolean);
+  const bar = parts.length > 0 && spec.bars?.points.find(({ x }) => x === parts[0][1].x);
+  if (bar) parts.push([make("span", { class: "reading" }, make("strong", { text: spec.bars.format(bar.value) }), " " + spec.bars.label), parts[0][1]]);
   const when = parts.length > 0 ? make("time", { text: spec.when(parts[0][1]) }) : make("span", { text: spec.note || "no value yet" });
   chart.readout.replaceChildren(when, ...parts.map(([part]) => part));
 }
