@@ -341,7 +341,8 @@ impl Engine {
             document.write(&self.compiled.letterhead, now, bytes);
         });
         self.state.hosts.add(&self.settings.windows, &snapshot);
-        self.state.history.push(snapshot);
+        let tolerance_ms = self.settings.host_tolerance_ms;
+        self.state.history.push(snapshot, tolerance_ms);
     }
 
     /// Forgets a source that is gone for good.

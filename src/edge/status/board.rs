@@ -332,7 +332,8 @@ impl Vitals {
         (doing, since.elapsed())
     }
 
-    pub(super) fn report(&self) -> Arc<Report> {
+    /// What the engine last said.
+    pub fn report(&self) -> Arc<Report> {
         Arc::clone(&lock(&self.report))
     }
 
