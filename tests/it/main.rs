@@ -27,6 +27,7 @@ mod dead_letters;
 mod documents;
 #[path = "../faults/faults.rs"]
 mod faults;
+mod gpu;
 mod http_equals_file;
 mod kibana;
 mod late_labels;
