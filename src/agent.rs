@@ -160,6 +160,7 @@ pub async fn run(
         tokio::spawn(sampling);
         counters
     });
+    Reporter::new(Arc::clone(&vitals)).report(&opened.engine);
     vitals.run(status::Wiring {
         inputs: opened.inputs,
         shipping: Arc::clone(&progress),
@@ -173,6 +174,7 @@ pub async fn run(
             },
         },
         dead_letters: letters.folder.clone(),
+        ledger: status::Ledger::open(&letters.folder),
     });
     drop(intake);
 
@@ -255,6 +257,7 @@ pub async fn run(
     }
     report(&pipeline, &engine, &progress);
     Reporter::new(Arc::clone(&vitals)).report_now(&engine);
+    status::conclude(&vitals);
     vitals.enter(status::Stage::Ended);
     if let ship::Ending::Deadline { left } = ending {
         // Nothing is lost or wrong: ids are deterministic, and the checkpoint is behind what was acknowledged.

@@ -88,7 +88,7 @@ impl Reporter {
     /// Reports, whatever the time.
     pub(super) fn report_now(&self, engine: &Engine) {
         self.vitals.reports(Report {
-            totals: engine.totals().clone(),
+            totals: engine.counted(),
             load: engine.load(),
             offsets: engine.offsets(),
             view: Some(Arc::new(engine.view(now(), BOUNDS))),

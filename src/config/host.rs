@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::config::item::Item;
 use crate::config::section::Section;
-use crate::edge::sample::{ProcessSelector, Settings};
+use crate::edge::sample::{Gpu, ProcessSelector, Settings};
 
-/// Without `host:` the machine is sampled, but no process.
+/// Without `host:` the machine is sampled and its GPUs are, but no process.
 pub(super) const DEFAULT: Settings = Settings {
     every: Duration::from_secs(10),
     lapse: None,
     process: None,
+    gpu: Gpu::Auto,
 };
 
 /// `None`: `off`.
@@ -32,21 +33,15 @@ pub(super) fn read(item: Item<'_>) -> Option<Settings> {
         .get("process")
         .and_then(Item::section)
         .and_then(process);
-    let gpu = section.get("gpu");
-    if let Some(item) = gpu.clone()
-        && item.one_of(&[("auto", true), ("off", false)]) == Some(true)
-        && let Some(item) = gpu
-    {
-        item.warn(
-            "GPUs are not read in this version",
-            "`gpu: off` says so, too",
-        );
-    }
+    let gpu = section
+        .get("gpu")
+        .and_then(|item| item.one_of(&[("auto", Gpu::Auto), ("off", Gpu::Off)]));
     section.finish();
     Some(Settings {
         every: every.unwrap_or(DEFAULT.every),
         lapse: None,
         process,
+        gpu: gpu.unwrap_or(DEFAULT.gpu),
     })
 }
 

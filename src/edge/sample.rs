@@ -1,4 +1,4 @@
-//! What the host is doing: CPU, memory, load, disk, network; the model server's process; the cgroup.
+//! What the host is doing: CPU, memory, load, disk, network, GPUs; the model server's process; the cgroup.
 //!
 //! Reading the host blocks, and for long where a mounted file system does not answer. So it has a thread of its own,
 //! which [`run`] asks for one snapshot at a time: neither the runtime nor the agent's end ever waits for it. What
@@ -7,6 +7,7 @@
 mod cgroup;
 mod counters;
 mod disk;
+mod gpu;
 mod host;
 mod lapse;
 mod process;
@@ -27,6 +28,7 @@ use tokio::time::{self, Instant, MissedTickBehavior};
 use crate::flow::engine::Intake;
 use crate::flow::host::HostSnapshot;
 pub use counters::Counters;
+use gpu::GpuReader;
 pub use lapse::Lapse;
 use sampler::Sampler;
 
@@ -49,6 +51,17 @@ pub struct Settings {
     pub lapse: Option<Lapse>,
     /// The model server's process.
     pub process: Option<ProcessSelector>,
+    /// `gpu`
+    pub gpu: Gpu,
+}
+
+/// Whether GPUs are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gpu {
+    /// Where there is an NVIDIA driver.
+    Auto,
+    /// Nobody looks for one.
+    Off,
 }
 
 /// How to find the model server's process.
@@ -80,13 +93,13 @@ pub async fn run(
 }
 
 /// Ends where nobody takes snapshots any more, or no thread can be had.
-async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>, counters: &Counters) {
+async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>, counters: &Arc<Counters>) {
     let least = settings.lapse.map_or(EVERY_MIN, |_| BASELINE);
     let every = settings.every.max(least);
     let mut ticks = time::interval_at(Instant::now() + BASELINE, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let requests = match start(settings) {
+        let requests = match start(settings, counters) {
             Ok(requests) => requests,
             Err(error) => {
                 tracing::error!(%error, "cannot start the host sampler: documents will carry no host figures");
@@ -117,14 +130,18 @@ async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>, counters: &Coun
 type Request = oneshot::Sender<HostSnapshot>;
 
 /// Starts the thread. It ends when the last sender of requests is gone.
-fn start(settings: &Settings) -> io::Result<mpsc::Sender<Request>> {
+fn start(settings: &Settings, counters: &Arc<Counters>) -> io::Result<mpsc::Sender<Request>> {
     // One request at a time: `ask` waits for its answer.
     let (sender, mut requests) = mpsc::channel::<Request>(1);
     let selector = settings.process.clone();
+    let gpus = match settings.gpu {
+        Gpu::Auto => Some(GpuReader::start(settings.every, Arc::clone(counters))?),
+        Gpu::Off => None,
+    };
     std::thread::Builder::new()
         .name("sample".to_owned())
         .spawn(move || {
-            let mut sampler = Sampler::new(selector);
+            let mut sampler = Sampler::new(selector, gpus);
             while let Some(request) = requests.blocking_recv() {
                 if request.send(sampler.take()).is_err() {
                     break; // nobody waits any more: the agent stops

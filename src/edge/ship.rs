@@ -37,7 +37,7 @@ use crate::edge::{checkpoint, dead_letters, spool, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
 use crate::flow::engine::Checkpoint;
-pub use answers::Answers;
+pub use answers::{Answers, Durations};
 use deliver::{deliver, random};
 use disk::Disk;
 use gate::Gate;

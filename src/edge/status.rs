@@ -11,6 +11,7 @@
 
 mod api;
 mod board;
+mod ledger;
 mod metrics;
 mod page;
 mod patience;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 use crate::edge::receive::{CloseOnDrop, Counters, Places, Token};
 pub use board::{Board, Doing, Input, JournalPlace, Queue, Queues, Report, Stage, Vitals, Wiring};
+pub use ledger::Ledger;
 use patience::Patience;
 pub use quality::SERIES_MAX;
 
@@ -112,6 +114,13 @@ pub async fn bind(settings: Settings) -> Result<Bound, Error> {
         listener,
         address,
     })
+}
+
+/// The last word of a pipeline that has ended: keeps what its counters have come to, for the next process to go on from.
+pub fn conclude(vitals: &Vitals) {
+    if vitals.is_watched() {
+        metrics::add(&mut page::Page::default(), vitals);
+    }
 }
 
 /// Serves until told to stop, then closes what is open: nobody depends on the last answer.

@@ -59,9 +59,12 @@ pub struct Engine {
     close_at: Option<Timestamp>,
     /// Version of the orphans that found their prediction in this step: their ids differ.
     found_version: Option<i64>,
+    /// Counted since this engine was made.
     totals: Totals,
     /// Of no checkpoint: for those who look.
     closed: closed::Closed,
+    /// Counted by the engines before it, up to the checkpoint that it was resumed from.
+    earlier: Totals,
 }
 
 #[derive(Debug)]
@@ -142,6 +145,7 @@ impl Engine {
             found_version: None,
             totals,
             closed: closed::Closed::default(),
+            earlier: Totals::default(),
         })
     }
 
@@ -400,7 +404,13 @@ impl Engine {
         self.publish_orphans(now, out);
     }
 
-    /// What came in and what became of it.
+    /// What came in since the pipeline's first start, each record once, however often a crash had it replayed.
+    #[must_use]
+    pub fn counted(&self) -> Totals {
+        self.totals.after(&self.earlier)
+    }
+
+    /// What came in and what became of it, since this engine was made or resumed.
     #[must_use]
     pub const fn totals(&self) -> &Totals {
         &self.totals
@@ -433,6 +443,8 @@ fn key_of_id(id: &str) -> u64 {
 /// An index name is shared by all documents of its day.
 type Index = Arc<str>;
 
+#[cfg(test)]
+mod counted_tests;
 #[cfg(test)]
 mod found_tests;
 #[cfg(test)]

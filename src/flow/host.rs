@@ -6,6 +6,7 @@
 //! keeps them in a [`History`] and attaches, averages and publishes them.
 
 mod aggregate;
+mod gpu;
 mod history;
 mod metric;
 mod nested;
@@ -19,6 +20,7 @@ use crate::flow::event::Timestamp;
 use crate::flow::json::{write_integer, write_number, write_text};
 
 pub use aggregate::Aggregate;
+pub use gpu::Gpu;
 pub use history::History;
 pub use metric::{Kind, Metric};
 

@@ -28,6 +28,7 @@ mod demo;
 mod documents;
 #[path = "../faults/faults.rs"]
 mod faults;
+mod gpu;
 mod http_equals_file;
 mod kibana;
 mod late_labels;

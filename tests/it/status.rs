@@ -1,8 +1,11 @@
 //! The agent's own account of itself: the numbers at `/metrics` are those of what went in and of what is stored; a cluster
 //! that is away is seen, and so is its return.
 
+mod continues;
 mod gate;
+mod grafana;
 mod page;
+mod prometheus;
 mod scrape;
 mod waiting;
 
@@ -249,6 +252,7 @@ fn assert_documents_add_up(seen: &Scrape) {
     let became = sum("modelbeat_documents_stored_total")
         + sum("modelbeat_documents_superseded_total")
         + seen.sum("modelbeat_dead_letters_total", &[("kind", "document")])
+        + sum("modelbeat_documents_abandoned_total")
         + sum("modelbeat_documents_in_flight");
     let made = sum("modelbeat_documents_total");
     assert!(made >= PREDICTIONS && became == made, "{became} of {made}");
@@ -334,13 +338,18 @@ impl Watched {
 
     #[track_caller]
     fn post(&self, lines: &str) {
-        let request = client()
-            .post(format!("http://{}/v1/labels", self.labels))
-            .header("content-type", "application/x-ndjson")
-            .body(lines.to_owned());
-        let answer = Runtime::new().unwrap().block_on(request.send()).unwrap();
-        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        post(&self.labels, lines);
     }
+}
+
+#[track_caller]
+fn post(address: &str, labels: &str) {
+    let request = client()
+        .post(format!("http://{address}/v1/labels"))
+        .header("content-type", "application/x-ndjson")
+        .body(labels.to_owned());
+    let answer = Runtime::new().unwrap().block_on(request.send()).unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
 }
 
 fn events() -> String {
@@ -370,7 +379,7 @@ fn label(id: u64) -> String {
 }
 
 #[track_caller]
-fn scrape(address: &str) -> Scrape {
+pub(crate) fn scrape(address: &str) -> Scrape {
     let (status, text) = fetch(address, "metrics", "text/plain");
     assert_eq!(status, StatusCode::OK, "{text}");
     Scrape::read(&text)
@@ -394,7 +403,7 @@ fn fetch(address: &str, path: &str, accept: &str) -> (StatusCode, String) {
     })
 }
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder()
         .no_proxy()
         .build()

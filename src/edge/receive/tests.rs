@@ -41,7 +41,11 @@ async fn what_was_accepted_is_what_the_next_start_reads() {
     check_answer(&answer(packed).await, 202, &json!({ "accepted": 1 }));
 
     assert_eq!(
-        station.counters.answers_total().collect::<Vec<_>>(),
+        station
+            .counters
+            .answers_total()
+            .filter(|(_, count)| *count > 0)
+            .collect::<Vec<_>>(),
         [(202, 5), (400, 1)]
     );
     assert_eq!(station.counters.events_total(), 6);

@@ -1,4 +1,4 @@
-//! One sampler: the host, the model server's process and the cgroup, read into one snapshot.
+//! One sampler: the host, its GPUs, the model server's process and the cgroup, read into one snapshot.
 //!
 //! Figures over time (CPU, disk, network) are since the snapshot before; the first is taken and thrown away when the
 //! sampler is made, so that every snapshot has one before it. Lives on the thread that `sample` starts.
@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::edge::now::now;
 use crate::edge::sample::ProcessSelector;
 use crate::edge::sample::cgroup::CgroupReader;
+use crate::edge::sample::gpu::GpuReader;
 use crate::edge::sample::host::HostReader;
 use crate::edge::sample::process::ProcessReader;
 use crate::flow::host::HostSnapshot;
@@ -16,15 +17,17 @@ pub(super) struct Sampler {
     host: HostReader,
     process: Option<ProcessReader>,
     cgroup: CgroupReader,
+    gpus: Option<GpuReader>,
 }
 
 impl Sampler {
     /// Takes the baseline.
-    pub(super) fn new(selector: Option<ProcessSelector>) -> Self {
+    pub(super) fn new(selector: Option<ProcessSelector>, gpus: Option<GpuReader>) -> Self {
         let mut sampler = Self {
             host: HostReader::new(),
             process: selector.map(ProcessReader::new),
             cgroup: CgroupReader::default(),
+            gpus,
         };
         sampler.take();
         sampler
@@ -41,6 +44,10 @@ impl Sampler {
         };
         if let Some(pid) = member {
             self.cgroup.read(&mut snapshot, pid, cores, clock);
+        }
+        if let Some(gpus) = &self.gpus {
+            let server = member.filter(|_| self.process.is_some());
+            gpus.read(&mut snapshot, server, clock);
         }
         snapshot
     }

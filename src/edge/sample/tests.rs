@@ -14,6 +14,7 @@ async fn this_machine_and_this_process_are_plausible() {
         every: Duration::from_secs(1),
         lapse: None,
         process: Some(ProcessSelector::Pid(std::process::id())),
+        gpu: Gpu::Auto,
     };
     let snapshots = collect(settings, 2).await;
     for snapshot in &snapshots {
@@ -42,7 +43,7 @@ async fn this_machine_and_this_process_are_plausible() {
 #[test]
 fn open_files_and_their_limit_are_those_in_proc() {
     let mut child = child();
-    let snapshot = Sampler::new(Some(ProcessSelector::Pid(child.id()))).take();
+    let snapshot = Sampler::new(Some(ProcessSelector::Pid(child.id())), None).take();
     let files = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
     let files = files.count();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
@@ -60,7 +61,7 @@ fn open_files_and_their_limit_are_those_in_proc() {
 fn a_restart_is_another_process_and_a_lost_one_has_no_figures() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pid");
-    let mut sampler = Sampler::new(Some(ProcessSelector::PidFile(path.clone())));
+    let mut sampler = Sampler::new(Some(ProcessSelector::PidFile(path.clone())), None);
     assert_absent(&sampler.take());
 
     let mut first = child();
@@ -102,7 +103,7 @@ fn of_several_with_one_name_the_oldest_is_meant() {
     std::os::unix::fs::symlink("/bin/cat", &program).unwrap();
     let mut first = spawn(&program);
     let mut second = spawn(&program);
-    let mut sampler = Sampler::new(Some(ProcessSelector::Name(name)));
+    let mut sampler = Sampler::new(Some(ProcessSelector::Name(name)), None);
     assert_eq!(pid(&sampler.take()), first.id());
     end(&mut first);
     assert_eq!(pid(&sampler.take()), second.id());
@@ -116,6 +117,7 @@ async fn it_stops_when_told_and_when_nobody_listens() {
         every: Duration::from_hours(1),
         lapse: None,
         process: None,
+        gpu: Gpu::Off,
     };
     let (out, _inbox) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);

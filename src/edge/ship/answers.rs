@@ -1,42 +1,42 @@
 //! How long the cluster takes to answer, and how many answers are waited for.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::time::Instant;
 
-/// Requests by the time to their answer. Clones of the histogram share it.
+/// Buckets: the first ends at 5 ms, each at twice the one before, the last but one at 82 s: a request is given up on after 60.
+const BUCKETS: usize = 16;
+const FIRST_ENDS_AT_S: f64 = 0.005;
+
+/// Requests by the time to their answer.
+#[derive(Debug, Default)]
 pub struct Answers {
-    durations: Histogram,
+    counts: [AtomicU64; BUCKETS],
+    sum_us: AtomicU64,
     waiting: AtomicU64,
 }
 
-impl Default for Answers {
-    /// Buckets from 5 ms to 82 s: a request is given up on after 60.
-    fn default() -> Self {
-        Self {
-            durations: Histogram::new(exponential_buckets(0.005, 2.0, 15)),
-            waiting: AtomicU64::new(0),
-        }
-    }
-}
-
-impl fmt::Debug for Answers {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.waiting();
-        formatter
-            .debug_struct("Answers")
-            .field("waiting", &waiting)
-            .finish_non_exhaustive()
-    }
+/// Durations by length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Durations {
+    /// Upper ends of all buckets but the last, in seconds.
+    pub bounds: Vec<f64>,
+    /// How many fell in each bucket.
+    pub counts: Vec<u64>,
+    /// All of them, in microseconds.
+    pub sum_us: u64,
 }
 
 impl Answers {
-    /// Seconds from sending to answer, or to giving up.
+    /// From sending to answer, or to giving up.
     #[must_use]
-    pub fn durations(&self) -> Histogram {
-        self.durations.clone()
+    pub fn durations(&self) -> Durations {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Durations {
+            bounds: bounds().collect(),
+            counts: self.counts.iter().map(read).collect(),
+            sum_us: read(&self.sum_us),
+        }
     }
 
     /// Requests without an answer yet.
@@ -55,6 +55,10 @@ impl Answers {
     }
 }
 
+fn bounds() -> impl Iterator<Item = f64> {
+    std::iter::successors(Some(FIRST_ENDS_AT_S), |bound| Some(bound * 2.0)).take(BUCKETS - 1)
+}
+
 /// A request without an answer yet.
 #[must_use]
 pub(super) struct Waiting<'a> {
@@ -64,9 +68,35 @@ pub(super) struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        let took = self.since.elapsed();
+        let bucket = bounds().take_while(|bound| took.as_secs_f64() > *bound);
+        if let Some(count) = self.answers.counts.get(bucket.count()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.answers.sum_us.fetch_add(took, Ordering::Relaxed);
         self.answers.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.answers
-            .durations
-            .observe(self.since.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Duration, advance};
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_counted_by_the_time_they_took() {
+        let answers = Answers::default();
+        for took_ms in [0, 5, 6, 81_920, 81_921] {
+            let waiting = answers.wait();
+            advance(Duration::from_millis(took_ms)).await;
+            drop(waiting);
+        }
+        let durations = answers.durations();
+        let mut expected = [0; BUCKETS];
+        // By hand: 5 ms × 2^14 = 81.92 s.
+        (expected[0], expected[1], expected[14], expected[15]) = (2, 1, 1, 1);
+        assert_eq!(durations.counts, expected);
+        assert_eq!((durations.sum_us, answers.waiting()), (163_852_000, 0));
     }
 }

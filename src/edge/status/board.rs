@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::WeakSender;
 use tokio::time::Instant;
 
+use super::ledger::Ledger;
 use crate::edge::budget::{Budget, Share};
 use crate::edge::now::now;
 use crate::edge::{journal, receive, sample, ship, tail};
@@ -128,6 +129,8 @@ pub struct Wiring {
     pub queues: Queues,
     /// Where the dead-letter log is.
     pub dead_letters: PathBuf,
+    /// What counters have shown.
+    pub ledger: Ledger,
 }
 
 /// One of the pipeline's `inputs:`.

@@ -3,8 +3,10 @@
 //!
 //! Once nothing is under way, Σ `modelbeat_events_total` over an input's outcomes is what it brought (to be compared with what
 //! was sent: no sample says it), and `modelbeat_documents_total` = stored + superseded + dead letters +
-//! `modelbeat_documents_in_flight`. Counters start at zero with the process.
+//! abandoned + `modelbeat_documents_in_flight`. A pipeline's counters go on over restarts ([`Ledger`](super::ledger::Ledger));
+//! those of the process itself (`process_…`, connections refused at this port) start at zero with it.
 
+mod host;
 mod inputs;
 mod shipping;
 
@@ -21,15 +23,18 @@ pub(super) fn add(page: &mut Page, vitals: &Vitals) {
     let durable = durable.as_deref();
     if let Some(wiring) = vitals.wiring() {
         inputs::add(page, &pipeline, wiring, &report, durable);
-        shipping::add(page, &pipeline, &wiring.shipping);
+        shipping::add(page, &pipeline, &wiring.shipping, &wiring.ledger);
         add_queues(page, &pipeline, wiring);
         add_dead_letters(page, &pipeline, wiring);
-        add_host(page, &pipeline, wiring);
+        host::add(page, &pipeline, wiring);
     }
     add_load(page, &pipeline, &report.load);
     add_checkpoint(page, &pipeline, &report, durable);
     if let Some(view) = &report.view {
         quality::add(page, &pipeline, view);
+    }
+    if let Some(wiring) = vitals.wiring() {
+        wiring.ledger.carry(page, &vitals.pipeline);
     }
 }
 
@@ -87,30 +92,6 @@ fn add_dead_letters(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
         "Bytes of the dead-letter log, which `modelbeat dead-letters` lists, sends again and drops",
         pipeline,
         bytes as f64,
-    );
-}
-
-fn add_host(page: &mut Page, pipeline: &Labels, wiring: &Wiring) {
-    let Some(counters) = &wiring.host else {
-        return;
-    };
-    page.counter(
-        "modelbeat_host_samples",
-        "Host samples taken",
-        pipeline,
-        counters.samples_total(),
-    );
-    page.counter(
-        "modelbeat_host_samples_without_process",
-        "Host samples in which the model server's process was not found",
-        pipeline,
-        counters.without_process_total(),
-    );
-    page.counter(
-        "modelbeat_host_samples_slow",
-        "Host samples that took longer than 10 seconds",
-        pipeline,
-        counters.slow_total(),
     );
 }
 

@@ -3,16 +3,21 @@
 //! Whoever fills a page names a metric as it is called without `_total`: the library adds that to counters. Samples of one
 //! family stand together, as the formats want it, however they came.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use indexmap::IndexMap;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, prometheus_text, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use super::ledger::Series;
+pub(super) use crate::edge::ship::Durations;
 
 /// Names and values of a sample's labels.
 pub(super) type Labels = Vec<(&'static str, String)>;
@@ -56,17 +61,16 @@ struct Family {
 
 #[derive(Debug)]
 enum Value {
-    Count(ConstCounter<u64>),
+    Count(u64),
     Seconds(ConstCounter<f64>),
     Level(ConstGauge<f64>),
-    Histogram(Histogram),
+    Histogram(Durations),
 }
 
 impl Page {
     /// Something that only grows.
     pub(super) fn counter(&mut self, name: &str, help: &str, labels: &Labels, value: u64) {
-        let value = Value::Count(ConstCounter::new(value));
-        self.add(name, help, MetricType::Counter, labels, value);
+        self.add(name, help, MetricType::Counter, labels, Value::Count(value));
     }
 
     /// Time that only grows.
@@ -82,9 +86,68 @@ impl Page {
     }
 
     /// Observations by size.
-    pub(super) fn histogram(&mut self, name: &str, help: &str, labels: &Labels, value: Histogram) {
+    pub(super) fn histogram(&mut self, name: &str, help: &str, labels: &Labels, value: Durations) {
         let value = Value::Histogram(value);
         self.add(name, help, MetricType::Histogram, labels, value);
+    }
+
+    /// Adds the counters of a pipeline that are not here, of a family that is and of an input that is, so that what was shown of them can be shown again.
+    pub(super) fn recall(&mut self, pipeline: &str, shown: &BTreeMap<Series, u64>) {
+        for series in shown.keys() {
+            let Some(family) = self.0.get_mut(&series.name) else {
+                continue;
+            };
+            let is_here =
+                |(labels, _): &&(Labels, Value)| Series::new(&series.name, labels) == *series;
+            let is_alike = |(labels, _): &&(Labels, Value)| {
+                labels.len() == series.labels.len()
+                    && labels.iter().all(|(label, value)| match *label {
+                        "pipeline" => value == pipeline && series.labels.get(*label) == Some(value),
+                        "input" => series.labels.get(*label) == Some(value),
+                        _ => series.labels.contains_key(*label),
+                    })
+            };
+            if family.samples.iter().any(|sample| is_here(&sample)) {
+                continue;
+            }
+            let Some((alike, Value::Count(_))) = family.samples.iter().find(is_alike) else {
+                continue;
+            };
+            let labels = alike.iter().map(|(label, _)| {
+                let value = series.labels.get(*label);
+                (*label, value.cloned().unwrap_or_default())
+            });
+            // This process has counted none: what was shown comes on top.
+            family.samples.push((labels.collect(), Value::Count(0)));
+        }
+    }
+
+    /// Shows each count of a pipeline's samples: counters, and the parts of histograms.
+    pub(super) fn visit_counts(&mut self, pipeline: &str, mut visit: impl FnMut(Series, &mut u64)) {
+        for (name, family) in &mut self.0 {
+            for (labels, value) in &mut family.samples {
+                if !labels
+                    .iter()
+                    .any(|label| *label == ("pipeline", pipeline.to_owned()))
+                {
+                    continue;
+                }
+                match value {
+                    Value::Count(count) => visit(Series::new(name, labels), count),
+                    Value::Histogram(durations) => {
+                        visit(
+                            Series::new(&format!("{name}_sum"), labels),
+                            &mut durations.sum_us,
+                        );
+                        for (at, count) in durations.counts.iter_mut().enumerate() {
+                            let labels = with(labels, "le", at.to_string());
+                            visit(Series::new(&format!("{name}_bucket"), &labels), count);
+                        }
+                    }
+                    Value::Seconds(_) | Value::Level(_) => {}
+                }
+            }
+        }
     }
 
     fn add(&mut self, name: &str, help: &str, kind: MetricType, labels: &Labels, value: Value) {
@@ -124,15 +187,27 @@ impl Collector for Page {
             for (labels, value) in &family.samples {
                 let sample = metric.encode_family(labels)?;
                 match value {
-                    Value::Count(count) => count.encode(sample)?,
+                    Value::Count(count) => ConstCounter::new(*count).encode(sample)?,
                     Value::Seconds(seconds) => seconds.encode(sample)?,
                     Value::Level(level) => level.encode(sample)?,
-                    Value::Histogram(histogram) => histogram.encode(sample)?,
+                    Value::Histogram(durations) => encode_histogram(durations, sample)?,
                 }
             }
         }
         Ok(())
     }
+}
+
+fn encode_histogram(
+    durations: &Durations,
+    mut sample: MetricEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let bounds = durations.bounds.iter().copied();
+    let bounds = bounds.chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(durations.counts.iter().copied()).collect();
+    let sum = durations.sum_us as f64 / 1e6;
+    let count = durations.counts.iter().sum();
+    sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
 /// These labels and one more.
@@ -155,8 +230,11 @@ mod tests {
             page.gauge("ratio", "A share", &labels, 0.25);
             page.seconds("cpu_seconds", "Time", &labels, 1.5);
         }
-        let durations = Histogram::new([0.5]);
-        durations.observe(0.1);
+        let durations = Durations {
+            bounds: vec![0.5],
+            counts: vec![1, 0],
+            sum_us: 100_000,
+        };
         page.histogram("duration_seconds", "Time", &Labels::new(), durations);
         page
     }

@@ -1,7 +1,7 @@
 //! Model quality as gauges: one window for each version, slice and length, the one that says best how things are now.
 //!
 //! Which window that is, is the engine's decision ([`SeriesView::current`]); its ends are gauges too, so that nobody takes
-//! an old number for a new one. A ratio without a value (0/0) has no sample. At most [`SERIES_MAX`] × 20 samples a
+//! an old number for a new one. A ratio without a value (0/0) has no sample. At most [`SERIES_MAX`] × 26 samples a
 //! pipeline; what is beyond is counted.
 
 use super::page::{Labels, Page, with};
@@ -9,7 +9,7 @@ use crate::flow::engine::{SeriesView, View};
 use crate::flow::event::Timestamp;
 use crate::flow::quality::{Metric, Summary};
 
-/// Combinations of version, slice and length: 10,000 samples, which a Prometheus server does not feel. Three lengths of
+/// Combinations of version, slice and length: 13,000 samples, which a Prometheus server does not feel. Three lengths of
 /// two versions with 80 slice values fit.
 pub const SERIES_MAX: usize = 500;
 
@@ -113,7 +113,9 @@ pub(super) fn add(page: &mut Page, pipeline: &Labels, view: &View) {
         }
     }
     for series in &view.series {
-        add_window(page, &labels_of(pipeline, series), series);
+        let labels = labels_of(pipeline, series);
+        add_window(page, &labels, series);
+        add_times(page, &labels, series);
     }
     page.gauge(
         "modelbeat_quality_series_left_out",
@@ -169,5 +171,30 @@ fn add_window(page: &mut Page, labels: &Labels, series: &SeriesView) {
         ),
     ] {
         page.gauge(name, help, labels, value);
+    }
+}
+
+/// How long labels and answers took, in the same window.
+fn add_times(page: &mut Page, labels: &Labels, series: &SeriesView) {
+    let summary = &series.current.summary;
+    for (name, help, numbers) in [
+        (
+            "modelbeat_label_delay_seconds",
+            "Time from prediction to label, by percentile",
+            &summary.label_delay,
+        ),
+        (
+            "modelbeat_prediction_latency_seconds",
+            "Time that predictions took, by percentile",
+            &summary.latency,
+        ),
+    ] {
+        let help = format!("{help}, {OF_THE_WINDOW}");
+        for (number, ms) in numbers {
+            if let Some(percentile) = number.strip_prefix('p') {
+                let labels = with(labels, "percentile", percentile);
+                page.gauge(name, &help, &labels, ms / 1e3);
+            }
+        }
     }
 }

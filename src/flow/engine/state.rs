@@ -51,7 +51,8 @@ pub(super) struct Tables {
     pub(super) beaten: Beaten,
 }
 
-/// Everything a checkpoint keeps of the engine, borrowed or owned.
+/// Everything a checkpoint keeps of the engine, borrowed or owned. Behind it stand its counts (`Totals`): states of before there were
+/// any end here, and whoever reads one without knowing of them finds all it looks for.
 #[derive(Serialize, Deserialize)]
 struct Kept<'e> {
     pipeline: String,
@@ -289,6 +290,7 @@ impl Engine {
         };
         let room = kept.opens.bytes() + held.bytes() + STATE_ROOM;
         let state = postcard::to_extend(&kept, Vec::with_capacity(room))?;
+        let state = postcard::to_extend(&self.totals.after(&self.earlier), state)?;
         Ok(Checkpoint {
             heads: heads.clone(),
             state,
@@ -343,11 +345,14 @@ impl Engine {
     /// # Errors
     /// The state is of another pipeline or cannot be read.
     pub fn resume(settings: Settings, checkpoint: &Checkpoint) -> Result<Self, ResumeError> {
-        let kept: Kept<'_> = postcard::from_bytes(&checkpoint.state)?;
+        let (kept, totals): (Kept<'_>, _) = postcard::take_from_bytes(&checkpoint.state)?;
         if kept.pipeline != settings.pipeline {
             return Err(ResumeError::OtherPipeline(kept.pipeline));
         }
         let mut engine = Self::new(settings).map_err(ResumeError::Settings)?;
+        if !totals.is_empty() {
+            engine.earlier = postcard::from_bytes(totals)?;
+        }
         let tables = &mut engine.state.tables;
         tables.models = kept.models;
         tables.versions = kept.versions;

@@ -403,7 +403,10 @@ fn bad_records_are_dead_letters_with_their_place() {
         (totals.events(), totals.predictions, totals.dead_letters),
         (7, 2, 4)
     );
-    assert_eq!(totals.ignored, BTreeMap::from([(mapping::NO_MATCH, 1)]));
+    assert_eq!(
+        totals.ignored,
+        BTreeMap::from([(mapping::NO_MATCH.into(), 1)])
+    );
 }
 
 /// Two versions score the same ids; twenty of them are labelled.

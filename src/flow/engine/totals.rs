@@ -1,15 +1,18 @@
 //! What came in and what became of it. The equation that must hold at every step, per input ([`InputTotals::is_balanced`]):
 //! records = predictions + labels + duplicates + dead letters + ignored.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::flow::event::InputId;
 
 /// Records left out on purpose, by reason.
-pub type Ignored = BTreeMap<&'static str, u64>;
+pub type Ignored = BTreeMap<Cow<'static, str>, u64>;
 
-/// The counts of all inputs. They start at zero with the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The counts of all inputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// One entry an input.
     pub inputs: Vec<InputTotals>,
@@ -23,7 +26,7 @@ pub struct Totals {
 }
 
 /// The counts of one input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputTotals {
     /// What was taken in: records, and of one that holds several, each. Counted before anything is decided, so that what
     /// is dropped without a word shows.
@@ -53,6 +56,19 @@ impl Totals {
         self.inputs
             .get_mut(usize::from(input.0))
             .unwrap_or(&mut self.spare)
+    }
+
+    /// These and what was counted before. Of inputs that are gone since nothing is left.
+    pub(super) fn after(&self, earlier: &Self) -> Self {
+        let mut all = self.clone();
+        for (input, earlier) in all.inputs.iter_mut().zip(&earlier.inputs) {
+            input.add(earlier);
+        }
+        all.spare.add(&earlier.spare);
+        all.orphans += earlier.orphans;
+        all.expired += earlier.expired;
+        all.too_old += earlier.too_old;
+        all
     }
 
     /// True if each record of each input was counted as one thing and no other.
@@ -93,6 +109,17 @@ impl InputTotals {
     }
 
     pub(super) fn ignore(&mut self, reason: &'static str) {
-        *self.ignored.entry(reason).or_default() += 1;
+        *self.ignored.entry(reason.into()).or_default() += 1;
+    }
+
+    fn add(&mut self, earlier: &Self) {
+        self.records += earlier.records;
+        self.predictions += earlier.predictions;
+        self.labels += earlier.labels;
+        self.duplicates += earlier.duplicates;
+        self.dead_letters += earlier.dead_letters;
+        for (reason, count) in &earlier.ignored {
+            *self.ignored.entry(reason.clone()).or_default() += count;
+        }
     }
 }

@@ -46,6 +46,15 @@ pub enum Metric {
     CgroupMemoryUsage,
     CgroupMemoryMax,
     HostName,
+    GpuCount,
+    GpuName,
+    GpuUtilization,
+    GpuMemoryTotal,
+    GpuMemoryUsedBytes,
+    GpuMemoryUsed,
+    GpuTemperature,
+    GpuPower,
+    GpuProcessMemory,
 }
 
 /// What a metric's readings are.
@@ -78,7 +87,7 @@ struct Description {
 }
 
 #[rustfmt::skip]
-const TABLE: [Description; 31] = [
+const TABLE: [Description; 40] = [
     line(Metric::CpuTotal, "system.cpu.total.norm.pct", Float, Attached), // of all cores, since the last snapshot
     line(Metric::CpuCores, "system.cpu.cores", Integer, Snapshot),
     line(Metric::Load1, "system.load.1", Float, Averaged),
@@ -110,6 +119,15 @@ const TABLE: [Description; 31] = [
     line(Metric::CgroupMemoryUsage, "system.process.cgroup.memory.mem.usage.bytes", Integer, Averaged),
     line(Metric::CgroupMemoryMax, "system.process.cgroup.memory.mem.max.bytes", Integer, Snapshot), // absent: unlimited
     line(Metric::HostName, "host.name", Text, Snapshot), // set by the engine: every document says it
+    line(Metric::GpuCount, "gpu.count", Integer, Snapshot),
+    line(Metric::GpuName, "gpu.name", Text, Snapshot), // of the first
+    line(Metric::GpuUtilization, "gpu.utilization.pct", Float, Attached), // of the busiest
+    line(Metric::GpuMemoryTotal, "gpu.memory.total", Integer, Snapshot), // bytes, of all together
+    line(Metric::GpuMemoryUsedBytes, "gpu.memory.used.bytes", Integer, Attached),
+    line(Metric::GpuMemoryUsed, "gpu.memory.used.pct", Float, Attached),
+    line(Metric::GpuTemperature, "gpu.temperature.celsius", Integer, Attached), // of the hottest
+    line(Metric::GpuPower, "gpu.power.watts", Float, Averaged), // of all together
+    line(Metric::GpuProcessMemory, "gpu.process.memory.bytes", Integer, Averaged), // of the model server's process
 ];
 
 // `describe` indexes the table by the metric's number.
@@ -120,7 +138,7 @@ const _: () = {
         at += 1;
     }
     assert!(
-        Metric::HostName as usize + 1 == TABLE.len(),
+        Metric::GpuProcessMemory as usize + 1 == TABLE.len(),
         "a metric of the enum is not in the table (or this is not its last)"
     );
 };

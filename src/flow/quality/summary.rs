@@ -36,8 +36,10 @@ pub struct Summary {
     quadrants: Option<Quadrants>,
     undeclared: Option<(u64, u64)>,
     zero_actuals: Option<u64>,
-    latency: Vec<(&'static str, f64)>,
-    label_delay: Vec<(&'static str, f64)>,
+    /// Latencies in milliseconds: percentiles as `p50`, and the `mean`; empty where none was told.
+    pub latency: Vec<(&'static str, f64)>,
+    /// The same of the times from prediction to label, without a mean.
+    pub label_delay: Vec<(&'static str, f64)>,
     score: Option<Distribution>,
     classes: Vec<ClassRow>,
     cells: Vec<Cell>,

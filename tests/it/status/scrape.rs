@@ -3,14 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Name and labels → value.
+/// Name and labels.
+pub(crate) type Series = (String, BTreeMap<String, String>);
+
 #[derive(Clone, Debug)]
-pub(crate) struct Scrape(BTreeMap<(String, BTreeMap<String, String>), String>);
+pub(crate) struct Scrape {
+    samples: BTreeMap<Series, String>,
+    /// Those that may only grow: counters, and the parts of histograms.
+    growing: BTreeSet<Series>,
+}
 
 impl Scrape {
     #[track_caller]
     pub(crate) fn read(text: &str) -> Self {
-        let mut samples = BTreeMap::new();
+        let (mut samples, mut growing) = (BTreeMap::new(), BTreeSet::new());
         let mut seen = BTreeSet::new();
         let (mut family, mut kind) = (String::new(), String::new());
         for line in text.lines() {
@@ -35,11 +41,33 @@ impl Scrape {
                 };
                 assert_eq!(base, family, "{line}");
                 value.parse::<f64>().expect("a number");
+                if kind != "gauge" {
+                    growing.insert(key.clone());
+                }
                 let twice = samples.insert(key, value);
                 assert!(twice.is_none(), "twice: {line}");
             }
         }
-        Self(samples)
+        Self { samples, growing }
+    }
+
+    /// Every sample, and its value.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = (&Series, f64)> {
+        let number = |text: &String| text.parse().expect("a number");
+        self.samples
+            .iter()
+            .map(move |(series, value)| (series, number(value)))
+    }
+
+    /// The same of what may only grow.
+    pub(crate) fn growing(&self) -> impl Iterator<Item = (&Series, f64)> {
+        self.samples()
+            .filter(|(series, _)| self.growing.contains(series))
+    }
+
+    /// The value of one series.
+    pub(crate) fn of(&self, series: &Series) -> Option<f64> {
+        Some(self.samples.get(series)?.parse().expect("a number"))
     }
 
     /// The one sample of this name with these labels among its own, as it was written; `None` if there is none.
@@ -71,7 +99,7 @@ impl Scrape {
                 |(label, value): &(&str, &str)| own.get(*label).is_some_and(|own| own == value);
             of == name && labels.iter().all(has)
         };
-        self.0
+        self.samples
             .iter()
             .filter(|((of, own), _)| is_asked_for(of, own))
             .map(|(_, value)| value.as_str())

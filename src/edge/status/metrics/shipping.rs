@@ -1,14 +1,15 @@
 //! What became of the documents, and how requests go.
 
 use crate::edge::ship::Progress;
+use crate::edge::status::ledger::{ABANDONED, Ledger};
 use crate::edge::status::page::{Labels, Page, with};
 
-pub(super) fn add(page: &mut Page, pipeline: &Labels, progress: &Progress) {
+pub(super) fn add(page: &mut Page, pipeline: &Labels, progress: &Progress, ledger: &Ledger) {
     let totals = progress.totals();
     for (name, help, count) in [
         (
             "modelbeat_documents",
-            "Documents made by the engine: stored + superseded + dead letters + in flight",
+            "Documents made by the engine: stored + superseded + dead letters + abandoned + in flight",
             totals.documents,
         ),
         (
@@ -20,6 +21,11 @@ pub(super) fn add(page: &mut Page, pipeline: &Labels, progress: &Progress) {
             "modelbeat_documents_superseded",
             "Documents of which Elasticsearch holds a newer version",
             totals.superseded,
+        ),
+        (
+            ABANDONED,
+            "Documents that were in flight when the agent was killed or its grace was over; they are made and counted again",
+            ledger.abandoned(pipeline),
         ),
         (
             "modelbeat_documents_written",
