@@ -20,6 +20,7 @@
 
 mod again;
 mod agent;
+mod browser;
 mod check;
 mod cluster;
 mod corpus;
