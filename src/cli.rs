@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod dead_letters;
+pub mod demo;
 pub mod log;
 pub mod run;
 pub mod setup;
@@ -27,8 +28,9 @@ struct Arguments {
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text, env = "MODELBEAT_LOG_FORMAT")]
     log_format: log::Format,
     /// What to log: error, warn, info, debug, trace, or a filter such as `modelbeat::edge=debug`.
-    #[arg(long, global = true, default_value = "info", env = "MODELBEAT_LOG")]
-    log_level: String,
+    /// Default: info, and for `demo` warn.
+    #[arg(long, global = true, value_name = "FILTER", env = "MODELBEAT_LOG")]
+    log_level: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +57,8 @@ enum Command {
     },
     /// Install index templates, a lifecycle policy where the cluster has ILM, and Kibana dashboards. Can be repeated.
     Setup(SetupArguments),
+    /// See it at work, without anything else: a simulated fraud model, a month in a minute and a half.
+    Demo(demo::Arguments),
 }
 
 /// `modelbeat setup`
@@ -62,6 +66,13 @@ enum Command {
 pub struct SetupArguments {
     /// A pipeline file: where its Elasticsearch is, and the index prefix.
     file: PathBuf,
+    #[command(flatten)]
+    kibana: KibanaArguments,
+}
+
+/// Where Kibana is, and who asks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KibanaArguments {
     /// Also import data views, dashboards and alert rules (switched off) into the Kibana at this URL.
     #[arg(long, value_name = "URL", env = "MODELBEAT_KIBANA")]
     kibana: Option<String>,
@@ -134,7 +145,12 @@ pub struct RunArguments {
 /// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let _logs = match log::start(arguments.log_format, &arguments.log_level) {
+    let usual = match &arguments.command {
+        Command::Demo(_) => "warn",
+        _ => "info",
+    };
+    let level = arguments.log_level.as_deref().unwrap_or(usual);
+    let _logs = match log::start(arguments.log_format, level) {
         Ok(logs) => logs,
         Err(error) => return log::fail(&format!("--log-level: {error}"), 2),
     };
@@ -146,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Check { files, connect, .. } => check::check(&files, connect),
         Command::DeadLetters { command } => dead_letters::run(command),
         Command::Setup(arguments) => setup::setup(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
 }
 
 /// Shows the status from now on, beside the pipelines.
-fn serve(bound: status::Bound, board: status::Board, close: watch::Receiver<bool>) {
+pub(super) fn serve(bound: status::Bound, board: status::Board, close: watch::Receiver<bool>) {
     info!(address = %bound.address(), "status is listening");
     if bound.is_exposed() {
         warn!(

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cli::{SetupArguments, check, log};
+use crate::cli::{KibanaArguments, SetupArguments, check, log};
 use crate::config::Config;
 use crate::edge::elastic::{self, Elastic};
 use crate::edge::setup::{self, Outcome, Report, kibana};
@@ -38,7 +38,7 @@ pub fn setup(arguments: &SetupArguments) -> ExitCode {
     let prefix = &config.engine.index_prefix;
     let cluster = runtime.block_on(async { setup::run(&Elastic::open(&settings)?, prefix).await });
     let done = print(cluster);
-    let Some(settings) = kibana_settings(arguments, settings) else {
+    let Some(settings) = kibana_settings(&arguments.kibana, settings) else {
         return done;
     };
     if done != ExitCode::SUCCESS {
@@ -80,7 +80,7 @@ fn print(report: Result<Report, impl std::error::Error>) -> ExitCode {
 /// Kibana's users and keys are the cluster's, and so is often the authority: what the command line leaves open, the pipeline
 /// file says.
 fn kibana_settings(
-    arguments: &SetupArguments,
+    arguments: &KibanaArguments,
     elastic: elastic::Settings,
 ) -> Option<kibana::Settings> {
     let user = arguments

@@ -9,6 +9,7 @@ use crate::edge::sample::{ProcessSelector, Settings};
 /// Without `host:` the machine is sampled, but no process.
 pub(super) const DEFAULT: Settings = Settings {
     every: Duration::from_secs(10),
+    lapse: None,
     process: None,
 };
 
@@ -44,6 +45,7 @@ pub(super) fn read(item: Item<'_>) -> Option<Settings> {
     section.finish();
     Some(Settings {
         every: every.unwrap_or(DEFAULT.every),
+        lapse: None,
         process,
     })
 }

@@ -18,6 +18,7 @@
 
 mod files;
 pub mod handed_back;
+mod newest;
 mod resend;
 mod sitting;
 mod twins;
@@ -36,6 +37,7 @@ use crate::flow::document::DeadLetter;
 use crate::flow::event::Timestamp;
 pub use files::{Line, Lines, files, holds, open, read, take};
 use files::{lock, roll, rolled_files};
+pub use newest::{Newest, newest};
 pub use resend::resend;
 pub use sitting::{Busy, Fate, Sieve, Sitting};
 pub use twins::Twins;

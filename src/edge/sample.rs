@@ -8,6 +8,7 @@ mod cgroup;
 mod counters;
 mod disk;
 mod host;
+mod lapse;
 mod process;
 mod sampler;
 
@@ -26,6 +27,7 @@ use tokio::time::{self, Instant, MissedTickBehavior};
 use crate::flow::engine::Intake;
 use crate::flow::host::HostSnapshot;
 pub use counters::Counters;
+pub use lapse::Lapse;
 use sampler::Sampler;
 
 /// From the agent's start to the first snapshot: long enough for a CPU figure (sysinfo wants 200 ms), short enough
@@ -41,8 +43,10 @@ const SLOW: Duration = Duration::from_secs(10);
 /// `host:`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Time between snapshots; less than a second is taken as a second.
+    /// Time between snapshots; less than a second is taken as a second, in a time lapse less than 250 ms as those.
     pub every: Duration,
+    /// Stamp snapshots with the time of a story, and take none after its end.
+    pub lapse: Option<Lapse>,
     /// The model server's process.
     pub process: Option<ProcessSelector>,
 }
@@ -77,7 +81,8 @@ pub async fn run(
 
 /// Ends where nobody takes snapshots any more, or no thread can be had.
 async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>, counters: &Counters) {
-    let every = settings.every.max(EVERY_MIN);
+    let least = settings.lapse.map_or(EVERY_MIN, |_| BASELINE);
+    let every = settings.every.max(least);
     let mut ticks = time::interval_at(Instant::now() + BASELINE, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -90,10 +95,16 @@ async fn sample(settings: &Settings, out: &mpsc::Sender<Intake>, counters: &Coun
         };
         loop {
             ticks.tick().await;
-            let Some(snapshot) = ask(&requests, counters).await else {
+            let Some(mut snapshot) = ask(&requests, counters).await else {
                 tracing::error!("the host sampler ended unexpectedly, starting it again");
                 break;
             };
+            if let Some(lapse) = settings.lapse {
+                let Some(time) = lapse.at(snapshot.time) else {
+                    continue;
+                };
+                snapshot.time = time;
+            }
             counters.took(settings.process.is_some(), &snapshot);
             if out.send(Intake::Host(snapshot)).await.is_err() {
                 return;

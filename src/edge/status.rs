@@ -8,6 +8,7 @@
 //! Whoever connects is hostile until shown otherwise, as with the receiver: connections, and the time for a header and for
 //! taking an answer, are limited; bodies are not read. Driven by the command line: [`bind`] first, then [`run`].
 
+mod api;
 mod board;
 mod metrics;
 mod page;
@@ -16,6 +17,7 @@ mod process;
 mod quality;
 mod routes;
 mod verdict;
+mod web;
 
 use std::io;
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@
 //! since a checkpoint gives the same document ids and the same counts.
 
 mod beaten;
+mod closed;
 mod comparisons;
 mod events;
 mod held;
@@ -59,6 +60,8 @@ pub struct Engine {
     /// Version of the orphans that found their prediction in this step: their ids differ.
     found_version: Option<i64>,
     totals: Totals,
+    /// Of no checkpoint: for those who look.
+    closed: closed::Closed,
 }
 
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl Engine {
             close_at: None,
             found_version: None,
             totals,
+            closed: closed::Closed::default(),
         })
     }
 
@@ -337,7 +341,8 @@ impl Engine {
             document.write(&self.compiled.letterhead, now, bytes);
         });
         self.state.hosts.add(&self.settings.windows, &snapshot);
-        self.state.history.push(snapshot);
+        let tolerance_ms = self.settings.host_tolerance_ms;
+        self.state.history.push(snapshot, tolerance_ms);
     }
 
     /// Forgets a source that is gone for good.

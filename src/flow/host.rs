@@ -82,6 +82,12 @@ impl HostSnapshot {
         self.readings.get(at).map(|(_, reading)| reading)
     }
 
+    /// Each reading that is a number.
+    pub fn numbers(&self) -> impl Iterator<Item = (Metric, f64)> {
+        let readings = self.readings.iter();
+        readings.filter_map(|(metric, reading)| Some((*metric, reading.number()?)))
+    }
+
     /// True if nothing could be read.
     pub fn is_empty(&self) -> bool {
         self.readings.is_empty()

@@ -246,6 +246,18 @@ impl Windows {
                 .any(|start| self.has_pane(&WindowKey { start, ..*key }))
     }
 
+    /// True if no label can change the window any more.
+    pub fn is_final(&self, key: &WindowKey) -> bool {
+        self.finals.contains(key.series, key.length, key.start)
+    }
+
+    /// When the last prediction came for the newest part of the window, if that is in memory.
+    pub fn last_arrival(&self, key: &WindowKey) -> Option<Timestamp> {
+        let start = key.length.last_pane(key.start);
+        let pane = self.panes.get(&WindowKey { start, ..*key })?;
+        Some(pane.last_arrival)
+    }
+
     /// The windows that no label can change any more, in the order of their keys: they have ended, and the horizon of
     /// the last prediction in them is over. The slices of a window follow the whole, which holds their predictions.
     pub fn settled(&self, now: Timestamp, horizon_ms: i64) -> Vec<WindowKey> {

@@ -12,6 +12,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 async fn this_machine_and_this_process_are_plausible() {
     let settings = Settings {
         every: Duration::from_secs(1),
+        lapse: None,
         process: Some(ProcessSelector::Pid(std::process::id())),
     };
     let snapshots = collect(settings, 2).await;
@@ -113,6 +114,7 @@ fn of_several_with_one_name_the_oldest_is_meant() {
 async fn it_stops_when_told_and_when_nobody_listens() {
     let settings = Settings {
         every: Duration::from_hours(1),
+        lapse: None,
         process: None,
     };
     let (out, _inbox) = mpsc::channel(1);

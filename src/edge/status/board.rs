@@ -13,15 +13,17 @@ use tokio::sync::mpsc::WeakSender;
 use tokio::time::Instant;
 
 use crate::edge::budget::{Budget, Share};
+use crate::edge::now::now;
 use crate::edge::{journal, receive, sample, ship, tail};
 use crate::flow::engine::{Checkpoint, Intake, Load, Totals, View};
-use crate::flow::event::{InputId, SourceKey};
+use crate::flow::event::{InputId, SourceKey, Timestamp};
 
 /// All pipelines of this process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Board {
     pipelines: Arc<Mutex<Vec<Arc<Vitals>>>>,
     is_watched: bool,
+    started: Timestamp,
 }
 
 impl Board {
@@ -31,6 +33,7 @@ impl Board {
         Self {
             pipelines: Arc::default(),
             is_watched,
+            started: now(),
         }
     }
 
@@ -40,6 +43,11 @@ impl Board {
         let vitals = Arc::new(Vitals::new(pipeline, self.is_watched));
         lock(&self.pipelines).push(Arc::clone(&vitals));
         vitals
+    }
+
+    /// When the process began.
+    pub(super) const fn started(&self) -> Timestamp {
+        self.started
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Vitals>> {
@@ -67,6 +75,18 @@ pub enum Stage {
     Ended,
 }
 
+impl Stage {
+    /// As answers say it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// What the engine's thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -87,8 +107,8 @@ pub struct Report {
     pub load: Load,
     /// Up to where each source is taken in.
     pub offsets: BTreeMap<SourceKey, u64>,
-    /// Quality, as last looked at.
-    pub view: Arc<View>,
+    /// Quality, as last looked at; `None` before the first look.
+    pub view: Option<Arc<View>>,
     /// Time on the engine's thread that the last checkpoint took.
     pub checkpoint_made_in: Duration,
 }
@@ -312,7 +332,8 @@ impl Vitals {
         (doing, since.elapsed())
     }
 
-    pub(super) fn report(&self) -> Arc<Report> {
+    /// What the engine last said.
+    pub fn report(&self) -> Arc<Report> {
         Arc::clone(&lock(&self.report))
     }
 

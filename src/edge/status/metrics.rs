@@ -28,7 +28,9 @@ pub(super) fn add(page: &mut Page, vitals: &Vitals) {
     }
     add_load(page, &pipeline, &report.load);
     add_checkpoint(page, &pipeline, &report, durable);
-    quality::add(page, &pipeline, &report.view);
+    if let Some(view) = &report.view {
+        quality::add(page, &pipeline, view);
+    }
 }
 
 /// What fills the channels before and behind the engine, and how much fits.

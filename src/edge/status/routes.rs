@@ -12,9 +12,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::board::{Board, Stage};
+use super::api::{self, Answer};
+use super::board::Board;
 use super::page::{Format, Labels, Page};
-use super::{metrics, process, verdict};
+use super::{metrics, process, verdict, web};
 use crate::edge::receive::{Counters, Token, is_known};
 
 /// A page serves everybody who asks within this time: a storm of scrapes costs one.
@@ -28,6 +29,8 @@ struct Shared {
     token: Option<blake3::Hash>,
     /// The latest page of each format.
     pages: [Mutex<Option<(Instant, Bytes)>>; 2],
+    /// The latest status.
+    status: Mutex<Option<(Instant, Answer)>>,
 }
 
 pub(super) fn router(token: Option<&Token>, board: Board, counters: Arc<Counters>) -> Router {
@@ -36,13 +39,16 @@ pub(super) fn router(token: Option<&Token>, board: Board, counters: Arc<Counters
         counters,
         token: token.map(|token| blake3::hash(token.0.as_bytes())),
         pages: Default::default(),
+        status: Mutex::default(),
     });
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(web::router())
         .fallback(async || {
-            let hint = "no such path: get /metrics, /healthz or /readyz";
+            let hint = "no such path: get /, /api/v1/status, /metrics, /healthz or /readyz";
             answer(StatusCode::NOT_FOUND, &json!({ "error": hint }))
         })
         .method_not_allowed_fallback(async || {
@@ -68,6 +74,46 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": hint }));
     };
     ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
+}
+
+/// All that the page shows.
+async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_known(shared.token, &headers) {
+        let hint = "a valid bearer token is needed";
+        return answer(StatusCode::UNAUTHORIZED, &json!({ "error": hint }));
+    }
+    let wants_gzip = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("gzip"));
+    let made = tokio::task::spawn_blocking(move || {
+        let made = shared.status()?;
+        let packed = if wants_gzip { made.packed() } else { None };
+        Some((made, packed))
+    });
+    let Ok(Some((made, packed))) = made.await else {
+        let hint = "the status could not be put together; this is a bug, please report it";
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": hint }));
+    };
+    let tags = [
+        (header::ETAG, made.tag.clone()),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+        (header::VARY, "accept-encoding, authorization".to_owned()),
+    ];
+    if web::is_same(&made.tag, &headers) {
+        return (StatusCode::NOT_MODIFIED, tags).into_response();
+    }
+    let kind = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    match packed {
+        Some(packed) => {
+            let gzip = [(header::CONTENT_ENCODING, "gzip")];
+            (tags, kind, gzip, packed).into_response()
+        }
+        None => (tags, kind, made.body).into_response(),
+    }
 }
 
 /// 200 while the process lives, 503 where a restart would help.
@@ -112,6 +158,19 @@ impl Shared {
         Some(page)
     }
 
+    /// A fresh status, or the one made a moment ago.
+    fn status(&self) -> Option<Answer> {
+        let mut place = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, answer)) = &*place
+            && made.elapsed() < FRESH
+        {
+            return Some(answer.clone());
+        }
+        let answer = api::answer(&self.board).ok()?;
+        *place = Some((Instant::now(), answer.clone()));
+        Some(answer)
+    }
+
     /// One verdict on all pipelines: the worst of them. Reasons name hosts and paths: where there is a token, they are for
     /// those who have it, and a probe without it sees the status.
     fn verdicts(
@@ -126,12 +185,7 @@ impl Shared {
             let verdict = verdict::judge(&vitals);
             let reasons = reasons(&verdict);
             is_good &= reasons.is_empty();
-            let stage = match vitals.stage() {
-                Stage::Opening => "opening",
-                Stage::Running => "running",
-                Stage::Stopping => "stopping",
-                Stage::Ended => "ended",
-            };
+            let stage = vitals.stage().name();
             let trouble = vitals.wiring().and_then(|wiring| wiring.shipping.trouble());
             pipelines.push(json!({
                 "pipeline": vitals.pipeline, "stage": stage, "reasons": reasons,

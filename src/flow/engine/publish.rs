@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::flow::document::{
     Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity,
 };
+use crate::flow::engine::closed::Closed;
 use crate::flow::engine::state::Tables;
 use crate::flow::engine::versions::Versions;
+use crate::flow::engine::view::WindowView;
 use crate::flow::engine::{Engine, Index, Settings, key_of_id};
 use crate::flow::event::Timestamp;
 use crate::flow::host::{Aggregate, HostSnapshot};
@@ -44,7 +46,8 @@ impl HostWindows {
         }
     }
 
-    fn of(&self, length: Length, start: Timestamp) -> Aggregate {
+    /// All of a window; empty where no snapshot was taken in it.
+    pub(super) fn of(&self, length: Length, start: Timestamp) -> Aggregate {
         let mut sum = Aggregate::default();
         for pane in length
             .panes_of(start)
@@ -137,6 +140,7 @@ impl Engine {
             version: stamps.next(now),
             now,
             last,
+            closed: &mut self.closed,
             out,
         };
         // A host's window is the same for all versions and slices.
@@ -168,6 +172,7 @@ pub(super) struct Press<'e> {
     pub(super) now: Timestamp,
     /// No label can change these windows any more.
     pub(super) last: bool,
+    pub(super) closed: &'e mut Closed,
     pub(super) out: &'e mut Documents,
 }
 
@@ -229,6 +234,19 @@ impl Press<'_> {
             }
         });
         add_companions(&summary, key.slice == ALL, &mut add);
+        if last {
+            let mut summary = summary;
+            summary.drop_rows();
+            let window = WindowView {
+                from: identity.from,
+                until: identity.until,
+                is_filling: false,
+                is_final: true,
+                summary,
+                host: host.filter(|host| !host.is_empty()).cloned(),
+            };
+            self.closed.push(*key, window);
+        }
     }
 }
 

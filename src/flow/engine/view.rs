@@ -1,34 +1,58 @@
-//! What somebody sees who looks at quality now: the current window of every version, slice and length, and of the wholes
-//! the newest ones before it. A look changes nothing, reads nothing back from disk, and is bounded.
+//! What somebody sees who looks at quality now: of every version, slice and length the current window, the newest ones
+//! before it, and what the host was doing meanwhile. A look changes nothing, reads nothing back from disk, and is bounded.
 //!
-//! The numbers are those of the windows' documents, but for what is computed from times and scores (quantiles, areas under
-//! curves), which is most of the work and is left to the documents.
+//! The numbers are those of the windows' documents, but for what is computed from scores (areas under curves, log loss),
+//! which is most of the work and is left to the documents. Since they are read from the windows themselves, a late label
+//! changes them as it changes the documents. Windows that rest on disk are left out; those that have become final are shown as
+//! they were published last.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::flow::engine::Engine;
 use crate::flow::engine::publish::identity;
 use crate::flow::event::{SourceKey, Timestamp};
-use crate::flow::quality::{Summary, Tally, summarise};
+use crate::flow::host::{Aggregate, HostSnapshot};
+use crate::flow::quality::{Summary, Tally, Task, summarise};
 use crate::flow::slices::ALL;
-use crate::flow::windows::{Length, Strand, WindowKey};
+use crate::flow::windows::{Length, Merge, Strand, WindowKey};
+
+/// A window whose last prediction came this little ago may be about to get more, however old its events are: logs of last
+/// month are read now.
+const FILLING_MS: i64 = 10_000;
 
 /// How much a look may show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Combinations of version, slice and length; the wholes come first, then those with the newest predictions.
     pub series_max: usize,
-    /// Windows of each whole, besides the current one.
-    pub recent_max: usize,
+    /// Windows in the history of each whole, …
+    pub whole_max: usize,
+    /// … of each slice, …
+    pub slice_max: usize,
+    /// … and of all together, in the order of the series.
+    pub windows_max: usize,
+    /// Snapshots of the host, the newest.
+    pub host_max: usize,
 }
 
 /// Quality at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct View {
+    /// The moment.
+    pub at: Timestamp,
+    /// The agent's name in documents.
+    pub agent_name: Arc<str>,
+    /// What the model does.
+    pub task: Task,
+    /// Judged predictions below which a window is marked.
+    pub min_support: u64,
     /// One entry a version, slice and length.
     pub series: Vec<SeriesView>,
     /// Combinations that [`Bounds::series_max`] left out.
     pub left_out: usize,
+    /// What the host was doing, ascending in time.
+    pub host: Vec<HostSnapshot>,
 }
 
 /// One version, slice and length.
@@ -47,8 +71,10 @@ pub struct SeriesView {
     /// The newest window that has ended and has `quality.min_support` labels, or else the newest that has any, or else
     /// the newest.
     pub current: WindowView,
-    /// The newest windows, ascending; empty for slices.
-    pub recent: Vec<WindowView>,
+    /// The newest windows, ascending, without rows of classes and cells; of slices also without times.
+    pub history: Vec<WindowView>,
+    /// Older windows in memory that the bounds left out.
+    pub history_left_out: usize,
 }
 
 /// One window.
@@ -58,8 +84,14 @@ pub struct WindowView {
     pub from: Timestamp,
     /// The first millisecond behind it.
     pub until: Timestamp,
-    /// Its numbers, without those of times and scores.
+    /// Predictions for it have come in just now.
+    pub is_filling: bool,
+    /// No label can change it any more.
+    pub is_final: bool,
+    /// Its numbers, without those of scores.
     pub summary: Summary,
+    /// What the host was doing; `None` where that was not looked at.
+    pub host: Option<Aggregate>,
 }
 
 /// What the engine holds.
@@ -84,13 +116,39 @@ impl Engine {
     #[must_use]
     pub fn view(&self, now: Timestamp, bounds: Bounds) -> View {
         let strands = self.state.windows.strands();
-        let series = strands
-            .iter()
-            .take(bounds.series_max)
-            .filter_map(|strand| self.series_view(strand, now, bounds.recent_max));
+        let closed = self.closed.by_strand();
+        let mut room = bounds.windows_max;
+        let mut series = Vec::with_capacity(strands.len().min(bounds.series_max));
+        for strand in strands.iter().take(bounds.series_max) {
+            let Some(mut shown) = self.series_view(strand, now) else {
+                continue;
+            };
+            let of_one = if strand.slice == ALL {
+                bounds.whole_max
+            } else {
+                bounds.slice_max
+            };
+            let before = closed.get(&(strand.length, strand.series, strand.slice));
+            let before = before.map_or(&[][..], Vec::as_slice);
+            shown.history = self.history(strand, before, of_one.min(room), now);
+            shown.history_left_out =
+                (strand.len() + before.len()).saturating_sub(shown.history.len());
+            room -= shown.history.len();
+            series.push(shown);
+        }
         View {
-            series: series.collect(),
+            at: now,
+            agent_name: Arc::clone(&self.settings.agent.name),
+            task: self.settings.task.clone(),
+            min_support: self.settings.min_support,
+            series,
             left_out: strands.len().saturating_sub(bounds.series_max),
+            host: self
+                .state
+                .history
+                .latest(bounds.host_max)
+                .cloned()
+                .collect(),
         }
     }
 
@@ -118,19 +176,10 @@ impl Engine {
             .collect()
     }
 
-    fn series_view(
-        &self,
-        strand: &Strand,
-        now: Timestamp,
-        recent_max: usize,
-    ) -> Option<SeriesView> {
+    /// Without history.
+    fn series_view(&self, strand: &Strand, now: Timestamp) -> Option<SeriesView> {
         let tables = &self.state.tables;
         let current = strand.current(now, self.settings.min_support)?;
-        let recent: Vec<WindowKey> = if strand.slice == ALL {
-            strand.latest(recent_max).collect()
-        } else {
-            Vec::new()
-        };
         let (model, version) = tables.series_text(strand.series);
         let (slice_name, slice_value) = tables.slices.text(strand.slice);
         Some(SeriesView {
@@ -139,199 +188,71 @@ impl Engine {
             slice_name: slice_name.to_owned(),
             slice_value: slice_value.map(str::to_owned),
             length: strand.length,
-            current: self.window_views(&[current]).pop()?,
-            recent: self.window_views(&recent),
+            current: self
+                .window_views(&[current], Tally::merge_timed, now)
+                .pop()?,
+            history: Vec::new(),
+            history_left_out: 0,
         })
     }
 
+    /// The newest windows of a strand, ascending; `before` are those of it that are final.
+    fn history(
+        &self,
+        strand: &Strand,
+        before: &[&WindowView],
+        count: usize,
+        now: Timestamp,
+    ) -> Vec<WindowView> {
+        let merge = if strand.slice == ALL {
+            Tally::merge_timed
+        } else {
+            Tally::merge_counts
+        };
+        let keys: Vec<WindowKey> = strand.latest(count).collect();
+        let mut windows = self.window_views(&keys, merge, now);
+        for window in &mut windows {
+            window.summary.drop_rows();
+        }
+        windows.extend(before.iter().map(|window| (*window).clone()));
+        windows.sort_by_key(|window| window.from);
+        // A final hopping window whose panes others need is in memory, too.
+        windows.dedup_by_key(|window| window.from);
+        windows.drain(..windows.len().saturating_sub(count));
+        windows
+    }
+
     /// Keys are of one strand, ascending.
-    fn window_views(&self, keys: &[WindowKey]) -> Vec<WindowView> {
+    fn window_views(&self, keys: &[WindowKey], merge: Merge, now: Timestamp) -> Vec<WindowView> {
         let tables = &self.state.tables;
+        let windows = &self.state.windows;
         let mut views = Vec::with_capacity(keys.len());
-        self.state
-            .windows
-            .fold(keys, Tally::merge_counts, |key, tally, span| {
-                let Some(identity) = identity(&self.settings, tables, key, span) else {
-                    return;
-                };
-                // Of a window that is one pane, `fold` hands over all that there is.
-                let mut counts = Tally::default();
-                counts.merge_counts(tally);
-                views.push(WindowView {
-                    from: identity.from,
-                    until: identity.until,
-                    summary: summarise(
-                        &counts,
-                        &tables.task,
-                        &|class| tables.class_text(class),
-                        self.settings.min_support,
-                    ),
-                });
+        windows.fold(keys, merge, |key, tally, span| {
+            let Some(identity) = identity(&self.settings, tables, key, span) else {
+                return;
+            };
+            // Of a window that is one pane, `fold` hands over all that there is.
+            let mut counts = Tally::default();
+            merge(&mut counts, tally);
+            let last_arrival = windows.last_arrival(key);
+            let host = self.state.hosts.of(key.length, key.start);
+            views.push(WindowView {
+                from: identity.from,
+                until: identity.until,
+                is_filling: last_arrival.is_some_and(|last| now.since(last) < FILLING_MS),
+                is_final: windows.is_final(key),
+                summary: summarise(
+                    &counts,
+                    &tables.task,
+                    &|class| tables.class_text(class),
+                    self.settings.min_support,
+                ),
+                host: Some(host).filter(|host| !host.is_empty()),
             });
+        });
         views
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value as Json;
-
-    use super::*;
-    use crate::flow::document::Documents;
-    use crate::flow::engine::tests::{NINE, batch, settings};
-    use crate::flow::windows::Length;
-
-    const HOUR: i64 = 3_600_000;
-
-    /// Three predictions an hour for four hours, in two countries; every one of the first three hours has a label.
-    fn engine(windows: Vec<Length>) -> (Engine, Vec<Json>) {
-        let mut settings = settings();
-        settings.windows = windows;
-        settings.min_support = 3;
-        let mut engine = Engine::new(settings).unwrap();
-        let mut lines = Vec::new();
-        for id in 0..12 {
-            let time = NINE + id / 3 * HOUR + id % 3 * 60_000;
-            let (class, country) = match id % 3 {
-                0 => ("fraud", "DE"),
-                1 => ("legit", "FR"),
-                _ => ("fraud", "FR"),
-            };
-            lines.push(format!(
-                r#"{{"event":"prediction","id":"{id}","ts":{time},"version":"v1","predicted":"{class}","score":0.5,"segment":{{"country":"{country}"}}}}"#
-            ));
-            if id < 9 {
-                let label = if id % 2 == 0 { "fraud" } else { "legit" };
-                lines.push(format!(
-                    r#"{{"event":"label","id":"{id}","ts":{time},"label":"{label}"}}"#
-                ));
-            }
-        }
-        let mut out = Documents::default();
-        let now = Timestamp(NINE + 4 * HOUR);
-        engine.push(&batch(&lines), now, &mut out);
-        engine.release(now, &mut out);
-        let text = String::from_utf8(out.bytes.clone()).unwrap();
-        let documents = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        let is_quality = |document: &Json| document["event"]["dataset"] == "modelbeat.quality";
-        let documents = documents.filter(is_quality).collect();
-        (engine, documents)
-    }
-
-    fn look(engine: &Engine, minutes: i64, bounds: Bounds) -> View {
-        engine.view(Timestamp(NINE + minutes * 60_000), bounds)
-    }
-
-    const ALL_OF_IT: Bounds = Bounds {
-        series_max: 100,
-        recent_max: 100,
-    };
-
-    /// Every number that the view has is the one in the document of that window.
-    fn check_against(documents: &[Json], series: &SeriesView, window: &WindowView) {
-        let mut start = Vec::new();
-        crate::flow::json::write_time(window.from, &mut start);
-        let start: Json = serde_json::from_slice(&start).unwrap();
-        let same = |document: &&Json| {
-            document["window"]["start"] == start
-                && document["window"]["length"] == series.length.text().as_str()
-                && document["slice"]["name"] == series.slice_name.as_str()
-                && document["slice"]["value"].as_str() == series.slice_value.as_deref()
-        };
-        let document = documents.iter().find(same).expect("published");
-        let counts = &document["counts"];
-        assert_eq!(counts["predictions"], window.summary.counts.predictions);
-        assert_eq!(counts["labelled"], window.summary.counts.labelled);
-        assert_eq!(counts["judged"], window.summary.judged);
-        let scored = |name: &str| !document["quality"][name].is_null();
-        for metric in &window.summary.metrics {
-            assert_eq!(scored(metric.name), metric.value.is_ok(), "{}", metric.name);
-            if let Ok(value) = metric.value {
-                assert_eq!(
-                    document["quality"][metric.name],
-                    written(value),
-                    "{}",
-                    metric.name
-                );
-            }
-            if let Some(interval) = metric.interval {
-                assert_eq!(
-                    document["interval"][metric.name]["low"],
-                    written(interval.low)
-                );
-                assert_eq!(
-                    document["interval"][metric.name]["high"],
-                    written(interval.high)
-                );
-            }
-        }
-    }
-
-    /// As documents write it, and as they are read: that may be off by the last bit.
-    fn written(number: f64) -> Json {
-        let mut text = Vec::new();
-        crate::flow::json::write_number(number, &mut text);
-        serde_json::from_slice(&text).unwrap()
-    }
-
-    #[test]
-    fn a_look_shows_the_numbers_of_the_documents() {
-        let hopping = Length::Hopping {
-            length: 2 * HOUR,
-            every: HOUR,
-        };
-        let lengths = vec![Length::Fixed(HOUR), hopping, Length::Cumulative];
-        let (engine, documents) = engine(lengths);
-        let view = look(&engine, 240, ALL_OF_IT);
-        // Each length of the whole and of two countries.
-        assert_eq!((view.series.len(), view.left_out), (9, 0));
-        for series in &view.series {
-            for window in series.recent.iter().chain([&series.current]) {
-                check_against(&documents, series, window);
-            }
-        }
-    }
-
-    #[test]
-    fn the_current_window_has_ended_and_has_labels_enough_and_wholes_have_recent_ones() {
-        let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
-        let view = look(&engine, 240, ALL_OF_IT);
-        let [whole, countries @ ..] = view.series.as_slice() else {
-            panic!("{view:?}");
-        };
-        assert_eq!(whole.slice_name, "_all");
-        // The fourth hour has no label, the third has three.
-        assert_eq!(whole.current.from, Timestamp(NINE + 2 * HOUR));
-        let recent: Vec<_> = whole
-            .recent
-            .iter()
-            .map(|window| window.from.0 - NINE)
-            .collect();
-        assert_eq!(recent, [0, HOUR, 2 * HOUR, 3 * HOUR]);
-        assert!(countries.iter().all(|country| country.recent.is_empty()));
-        let early = look(&engine, 170, ALL_OF_IT);
-        assert_eq!(
-            early.series[0].current.from,
-            Timestamp(NINE + HOUR),
-            "the third has not ended"
-        );
-    }
-
-    #[test]
-    fn a_look_is_bounded_and_says_what_it_left_out() {
-        let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
-        let view = look(
-            &engine,
-            240,
-            Bounds {
-                series_max: 1,
-                recent_max: 2,
-            },
-        );
-        assert_eq!((view.series.len(), view.left_out), (1, 2));
-        assert_eq!(view.series[0].slice_name, "_all");
-        assert_eq!(view.series[0].recent.len(), 2);
-    }
-}
+mod tests;

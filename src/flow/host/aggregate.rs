@@ -45,6 +45,13 @@ impl Aggregate {
         }
     }
 
+    /// Each metric that was read, with its average and its maximum.
+    pub fn numbers(&self) -> impl Iterator<Item = (Metric, f64, f64)> {
+        self.tallies
+            .iter()
+            .map(|(metric, tally)| (*metric, tally.sum / tally.count as f64, tally.max))
+    }
+
     /// True if there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.tallies.is_empty()

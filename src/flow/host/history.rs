@@ -1,4 +1,4 @@
-//! The snapshots of the last hour, and which of them was the newest at a moment.
+//! The snapshots of the last hour (or of as long as one says something), and which of them was the newest at a moment.
 //!
 //! The invariant: times rise from front to back. Snapshots come in the order they were taken; one that is not later
 //! than the last says that the clock was set back, and then what lies in its future never was.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::flow::event::Timestamp;
 use crate::flow::host::HostSnapshot;
 
-/// How far back a prediction may look. Older predictions are a backfill, about whose host we know nothing.
+/// How far back a prediction may look at least. Older predictions are a backfill, about whose host we know nothing.
 const AGE_MAX_MS: i64 = 60 * 60 * 1000;
 
 /// Snapshots kept at most, about 1 KiB each. An hour at the default of one in 10 s is 360; who samples every second
@@ -31,9 +31,10 @@ struct Kept {
 }
 
 impl History {
-    /// Keeps `snapshot`, and forgets those an hour older.
-    pub fn push(&mut self, snapshot: HostSnapshot) {
+    /// Keeps `snapshot`, and forgets those that are older by more than an hour and the `tolerance_ms` they are asked for with.
+    pub fn push(&mut self, snapshot: HostSnapshot, tolerance_ms: i64) {
         let time = snapshot.time;
+        let age_max_ms = AGE_MAX_MS.max(tolerance_ms);
         while self
             .kept
             .pop_back_if(|last| last.snapshot.time >= time)
@@ -49,7 +50,7 @@ impl History {
             || self
                 .kept
                 .front()
-                .is_some_and(|first| time.since(first.snapshot.time) > AGE_MAX_MS)
+                .is_some_and(|first| time.since(first.snapshot.time) > age_max_ms)
         {
             self.kept.pop_front();
         }
@@ -64,6 +65,12 @@ impl History {
     /// What [`HostSnapshot::write_attached`] says of that snapshot: JSON members, perhaps none.
     pub fn attached_at(&self, time: Timestamp, tolerance_ms: i64) -> Option<&[u8]> {
         Some(&self.find(time, tolerance_ms)?.attached)
+    }
+
+    /// The newest snapshots, `count` at most, in the order of their times.
+    pub fn latest(&self, count: usize) -> impl Iterator<Item = &HostSnapshot> {
+        let kept = self.kept.iter().skip(self.kept.len().saturating_sub(count));
+        kept.map(|kept| &kept.snapshot)
     }
 
     /// Snapshots kept.
@@ -98,7 +105,8 @@ impl<'de> Deserialize<'de> for History {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut history = Self::default();
         for snapshot in Vec::<HostSnapshot>::deserialize(deserializer)? {
-            history.push(snapshot);
+            // What was too old is not in it.
+            history.push(snapshot, i64::MAX);
         }
         Ok(history)
     }

@@ -74,7 +74,7 @@ fn paths_are_distinct_need_no_escape_and_no_value_is_an_object_elsewhere() {
 fn the_past_beyond_tolerance_is_not_that_moment() {
     let mut history = History::default();
     for time in [10_000, 20_000, 30_000] {
-        history.push(HostSnapshot::new(Timestamp(time)));
+        history.push(HostSnapshot::new(Timestamp(time)), 60_000);
     }
     check_newest(&history, 9_999, 60_000, None);
     check_newest(&history, 10_000, 0, Some(10_000));
@@ -87,7 +87,7 @@ fn the_past_beyond_tolerance_is_not_that_moment() {
 fn a_clock_set_back_forgets_the_future_that_never_was() {
     let mut history = History::default();
     for time in [10_000, 20_000, 9_999_999, 30_000] {
-        history.push(HostSnapshot::new(Timestamp(time)));
+        history.push(HostSnapshot::new(Timestamp(time)), 60_000);
     }
     // The leap of more than an hour forgot what was before it; setting back forgot the leap.
     assert_eq!(history.len(), 1);
@@ -98,14 +98,20 @@ fn a_clock_set_back_forgets_the_future_that_never_was() {
 fn a_history_is_bounded_in_number_and_age() {
     let mut history = History::default();
     for second in 0..10_000 {
-        history.push(HostSnapshot::new(Timestamp(second * 1_000)));
+        history.push(HostSnapshot::new(Timestamp(second * 1_000)), 60_000);
     }
     assert_eq!(history.len(), 1_024);
     let mut history = History::default();
     for second in (0..10_000).step_by(10) {
-        history.push(HostSnapshot::new(Timestamp(second * 1_000)));
+        history.push(HostSnapshot::new(Timestamp(second * 1_000)), 60_000);
     }
     assert_eq!(history.len(), 361);
+    let two_hours = 7_200_000;
+    let mut history = History::default();
+    for second in (0..10_000).step_by(10) {
+        history.push(HostSnapshot::new(Timestamp(second * 1_000)), two_hours);
+    }
+    assert_eq!(history.len(), 721);
 }
 
 proptest! {
@@ -176,7 +182,7 @@ proptest! {
         for step in steps {
             clock += step;
             times.push(clock);
-            history.push(HostSnapshot::new(Timestamp(clock)));
+            history.push(HostSnapshot::new(Timestamp(clock)), 60_000);
         }
         let scanned = times.into_iter().rev().find(|taken| *taken <= time);
         check_newest(&history, time, tolerance_ms, scanned.filter(|taken| time - taken <= tolerance_ms));
@@ -188,7 +194,7 @@ proptest! {
         let mut aggregate = Aggregate::default();
         for snapshot in snapshots {
             aggregate.add(&snapshot);
-            history.push(snapshot);
+            history.push(snapshot, 60_000);
         }
         let bytes = postcard::to_stdvec(&(&history, &aggregate)).unwrap();
         let back: (History, Aggregate) = postcard::from_bytes(&bytes).unwrap();

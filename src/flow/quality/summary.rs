@@ -112,6 +112,23 @@ impl Summary {
         }
     }
 
+    /// `latency.*`: name and milliseconds; empty where no prediction said how long it took, or times were left out.
+    pub fn latency(&self) -> &[(&'static str, f64)] {
+        &self.latency
+    }
+
+    /// `label_delay.*`: name and milliseconds; empty where no label has a time, or times were left out.
+    pub fn label_delay(&self) -> &[(&'static str, f64)] {
+        &self.label_delay
+    }
+
+    /// Forgets the rows of classes, cells and thresholds, which are most of it: what many windows are shown by.
+    pub(crate) fn drop_rows(&mut self) {
+        self.classes = Vec::new();
+        self.cells = Vec::new();
+        self.thresholds = Vec::new();
+    }
+
     /// One row a class, by name.
     pub fn classes(&self) -> &[ClassRow] {
         &self.classes

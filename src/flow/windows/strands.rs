@@ -91,6 +91,16 @@ impl Strand {
             .filter_map(|place| self.key(place))
     }
 
+    /// Windows in memory.
+    pub fn len(&self) -> usize {
+        self.panes.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.panes.is_empty()
+    }
+
     /// The window whose last pane is at `place`.
     fn key(&self, place: usize) -> Option<WindowKey> {
         Some(WindowKey {
