@@ -244,6 +244,7 @@ fn complaint(event: &Value, origin: &str) -> Option<String> {
         "Log.entryAdded" if told["entry"]["level"] == "error" => {
             Some(format!("the browser logged {}", told["entry"]))
         }
+        "Page.javascriptDialogOpening" => Some(format!("opened a dialog: {}", told["message"])),
         "Network.requestWillBeSent" => {
             let url = told["request"]["url"].as_str()?;
             let own = url.starts_with(origin) || url.starts_with("data:");
