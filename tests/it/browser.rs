@@ -259,7 +259,7 @@ mod tests {
     use crate::wait;
     use std::fs;
 
-    const PAGE: &str = "data:text/html,<title>A page</title><button aria-label='Count' \
+    const PAGE: &str = "data:text/html,<meta name=viewport content='width=device-width'><title>A page</title><button aria-label='Count' \
         onclick='this.textContent=++n'>0</button><script>let n=0</script>";
 
     #[test]
