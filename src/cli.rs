@@ -129,7 +129,7 @@ pub struct RunArguments {
     /// instead of what the pipeline files say (`output.elasticsearch.spool`).
     #[arg(long, value_name = "SIZE", value_parser = crate::config::spool_bytes, env = "MODELBEAT_SPOOL")]
     spool: Option<u64>,
-    /// Serve /metrics, /healthz and /readyz on this address; a port alone means 127.0.0.1. Off unless given.
+    /// Serve the status page (/), /api/v1/status, /metrics, /healthz and /readyz on this address; a port alone means 127.0.0.1. Off unless given.
     #[arg(long, value_name = "ADDR", value_parser = address, env = "MODELBEAT_STATUS_LISTEN")]
     status_listen: Option<SocketAddr>,
     /// Bearer token wanted for /metrics, and for the reasons behind /healthz and /readyz. Best given by the environment.

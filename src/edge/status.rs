@@ -1,5 +1,6 @@
 //! The agent's own health over HTTP: `GET /metrics` (Prometheus), `/healthz` (the process lives), `/readyz` (work gets
-//! through). One port for all pipelines of the process.
+//! through); and for people the page at `/`, with all that it shows at `/api/v1/status`. One port for all pipelines of the
+//! process.
 //!
 //! Data flows one way here too: pipelines pin their numbers to the [`Board`], requests read them, and nothing leads back.
 //! An answer is made of what is at hand; neither the engine nor shipping ever waits for who asks. However often is asked,
@@ -125,7 +126,8 @@ pub async fn run(bound: Bound, board: Board, mut stop: watch::Receiver<bool>) ->
     } = bound;
     let counters = Arc::new(Counters::default());
     let places = Places::new(CONNECTIONS_MAX, Arc::clone(&counters));
-    let app = routes::router(settings.token.as_ref(), board.clone(), counters);
+    let is_local = address.ip().is_loopback();
+    let app = routes::router(settings.token.as_ref(), is_local, board.clone(), counters);
     let handle = CloseOnDrop(Handle::new());
     let mut server = Server::from_listener(listener)
         .handle(handle.0.clone())

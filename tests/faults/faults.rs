@@ -27,4 +27,4 @@ mod spool;
 pub(crate) mod stub;
 mod too_large;
 mod torn;
-mod written;
+pub(crate) mod written;

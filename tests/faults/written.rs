@@ -47,7 +47,8 @@ impl Written {
             .sum()
     }
 
-    fn of(&self, dataset: &str) -> impl Iterator<Item = &Value> {
+    /// The documents of a kind, each as it was written last.
+    pub(crate) fn of(&self, dataset: &str) -> impl Iterator<Item = &Value> {
         self.0
             .values()
             .map(|(_, document)| document)

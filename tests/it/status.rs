@@ -2,6 +2,7 @@
 //! that is away is seen, and so is its return.
 
 mod gate;
+mod page;
 mod scrape;
 mod waiting;
 

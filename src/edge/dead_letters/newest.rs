@@ -75,3 +75,62 @@ fn letters(bytes: &[u8], count: usize) -> Vec<Newest> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::dead_letters::{DeadLetters, Settings, take};
+    use crate::flow::document::DeadLetter;
+
+    fn letter(reason: &str, text: &str, action: Option<&str>) -> DeadLetter {
+        DeadLetter {
+            reason: reason.to_owned(),
+            origin: "p.jsonl:17".to_owned(),
+            position: None,
+            text: text.to_owned(),
+            action: action.map(str::to_owned),
+            record: None,
+        }
+    }
+
+    fn reasons(folder: &Path, count: usize) -> Vec<String> {
+        let newest = newest(folder, count).unwrap();
+        newest.into_iter().map(|letter| letter.reason).collect()
+    }
+
+    #[test]
+    fn the_newest_come_first_also_of_a_log_that_was_rolled() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(newest(folder.path(), 9).unwrap(), []);
+        let mut log = DeadLetters::new(folder.path(), Settings::default());
+        log.append(&[
+            letter("first", "x", None),
+            letter("second", "x", Some("{}")),
+            letter("third", "x", None),
+        ])
+        .unwrap();
+        assert_eq!(reasons(folder.path(), 2), ["third", "second"]);
+        take(folder.path()).unwrap();
+        assert_eq!(reasons(folder.path(), 9), ["third", "second", "first"]);
+        let kinds = newest(folder.path(), 9).unwrap();
+        let kinds: Vec<_> = kinds.iter().map(|letter| letter.is_document).collect();
+        assert_eq!(kinds, [false, true, false]);
+        log.append(&[letter("fourth", "x", None)]).unwrap();
+        assert_eq!(reasons(folder.path(), 9), ["fourth"]);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_or_too_long_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = DeadLetters::new(folder.path(), Settings::default());
+        let long = "x".repeat(usize::try_from(TAIL_BYTES).unwrap());
+        log.append(&[letter("long", &long, None)]).unwrap();
+        assert_eq!(reasons(folder.path(), 9), [""; 0]);
+        log.append(&[letter("short", "x", None)]).unwrap();
+        let path = &files(folder.path()).unwrap()[0];
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes.extend_from_slice(b"{\"time\":\"20");
+        std::fs::write(path, bytes).unwrap();
+        assert_eq!(reasons(folder.path(), 9), ["short"]);
+    }
+}

@@ -1,10 +1,12 @@
 //! The answers: metrics, two verdicts, and every way to say no. Only `GET` and `HEAD`; bodies are not looked at.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -27,17 +29,26 @@ struct Shared {
     counters: Arc<Counters>,
     /// Hash of the token: comparing hashes takes the same time wherever they differ.
     token: Option<blake3::Hash>,
+    /// Only this machine can reach it: then a name that is not this machine's is a trick of some page in a browser on it,
+    /// whose host's name was made to mean us.
+    is_local: bool,
     /// The latest page of each format.
     pages: [Mutex<Option<(Instant, Bytes)>>; 2],
     /// The latest status.
     status: Mutex<Option<(Instant, Answer)>>,
 }
 
-pub(super) fn router(token: Option<&Token>, board: Board, counters: Arc<Counters>) -> Router {
+pub(super) fn router(
+    token: Option<&Token>,
+    is_local: bool,
+    board: Board,
+    counters: Arc<Counters>,
+) -> Router {
     let shared = Arc::new(Shared {
         board,
         counters,
         token: token.map(|token| blake3::hash(token.0.as_bytes())),
+        is_local,
         pages: Default::default(),
         status: Mutex::default(),
     });
@@ -82,6 +93,10 @@ async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
         let hint = "a valid bearer token is needed";
         return answer(StatusCode::UNAUTHORIZED, &json!({ "error": hint }));
     }
+    if shared.is_local && shared.token.is_none() && !names_this_machine(&headers) {
+        let hint = "ask for 127.0.0.1 or localhost by that name, or set MODELBEAT_STATUS_TOKEN";
+        return answer(StatusCode::FORBIDDEN, &json!({ "error": hint }));
+    }
     let wants_gzip = headers
         .get(header::ACCEPT_ENCODING)
         .and_then(|accept| accept.to_str().ok())
@@ -114,6 +129,19 @@ async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
         }
         None => (tags, kind, made.body).into_response(),
     }
+}
+
+/// The name that was asked for is an address, or `localhost`: none that somebody else's name server could have given us.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 /// 200 while the process lives, 503 where a restart would help.

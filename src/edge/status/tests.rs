@@ -48,7 +48,12 @@ impl Station {
     /// The same, where the connection may be closed at once.
     async fn try_ask(&self, request: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.address).await?;
-        let request = format!("{request}host: x\r\nconnection: close\r\n\r\n");
+        let host = if request.contains("\r\nhost:") {
+            ""
+        } else {
+            "host: 127.0.0.1\r\n"
+        };
+        let request = format!("{request}{host}connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         let reading = stream.read_to_string(&mut answer);
@@ -166,4 +171,79 @@ async fn one_connection_too_many_is_closed_and_counted() {
         }
     };
     timeout(DEADLINE, counted).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_page_and_its_files_need_no_token_and_what_it_shows_does() {
+    let station = Station::start(Some("secret")).await;
+    let policy = "content-security-policy: default-src 'none'; script-src 'self';";
+    let sniff = "x-content-type-options: nosniff";
+    for (path, kind, word) in [
+        ("/", "text/html", "<title>modelbeat</title>"),
+        ("/page/page.js", "text/javascript", "/api/v1/status"),
+        ("/page/uplot.js", "text/javascript", "leeoniya/uPlot"),
+        ("/page/page.css", "text/css", "prefers-color-scheme"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\n");
+        station
+            .check(&request, "200", &[kind, policy, sniff, word])
+            .await;
+    }
+    let status = "GET /api/v1/status HTTP/1.1\r\n";
+    let answer = station.ask(status).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(!answer.contains("fraud"), "{answer}");
+    let known = format!("{status}authorization: Bearer secret\r\n");
+    let words = [r#""pipeline":"fraud""#, r#""verdict":"not ready""#];
+    station.check(&known, "200", &words).await;
+}
+
+#[tokio::test]
+async fn what_is_known_is_not_sent_again() {
+    let station = Station::start(None).await;
+    for path in ["/", "/api/v1/status"] {
+        let request = format!("GET {path} HTTP/1.1\r\n");
+        let answer = station.ask(&request).await;
+        let tag = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("etag: "))
+            .expect("a tag");
+        let again = format!("{request}if-none-match: {tag}\r\n");
+        station.check(&again, "304", &[]).await;
+        station.vitals.enter(Stage::Ended);
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_that_has_ended_is_finished() {
+    let station = Station::start(None).await;
+    station.vitals.enter(Stage::Ended);
+    let words = [r#""stage":"ended","verdict":"finished","reasons":[]"#];
+    station
+        .check("GET /api/v1/status HTTP/1.1\r\n", "200", &words)
+        .await;
+}
+
+/// A page elsewhere that has its own name point to 127.0.0.1 may ask, and learns nothing.
+#[tokio::test]
+async fn a_name_that_is_not_this_machines_is_refused_where_only_it_may_ask() {
+    let station = Station::start(None).await;
+    let request = |host: &str| format!("GET /api/v1/status HTTP/1.1\r\nhost: {host}\r\n");
+    for host in [
+        "evil.example",
+        "evil.example:9702",
+        "127.0.0.1.evil.example",
+    ] {
+        let answer = station.ask(&request(host)).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{host}: {answer}");
+        assert!(!answer.contains("fraud"), "{host}: {answer}");
+    }
+    for host in [
+        "localhost:9702",
+        "127.0.0.1",
+        "[::1]:9702",
+        "demo.localhost",
+    ] {
+        station.check(&request(host), "200", &["fraud"]).await;
+    }
 }

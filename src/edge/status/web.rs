@@ -27,7 +27,7 @@ const fn file(path: &'static str, kind: &'static str, text: &'static str) -> Fil
     File { path, kind, text }
 }
 
-const FILES: [File; 8] = [
+static FILES: [File; 8] = [
     file("/", HTML, include_str!("web/index.html")),
     file("/page/page.css", STYLE, include_str!("web/page.css")),
     file("/page/page.js", SCRIPT, include_str!("web/page.js")),
@@ -78,4 +78,69 @@ fn answer(file: &File, tag: &str, headers: &HeaderMap) -> Response {
 pub(super) fn is_same(tag: &str, headers: &HeaderMap) -> bool {
     let known = headers.get(header::IF_NONE_MATCH);
     known.is_some_and(|known| known.as_bytes() == tag.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> impl Iterator<Item = &'static File> {
+        FILES.iter().filter(|file| !file.path.contains("uplot"))
+    }
+
+    /// What comes from the agent may be named by anybody: it must reach the page as text.
+    #[test]
+    fn no_script_of_ours_makes_markup_or_code_of_data() {
+        let ways = [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "createContextualFragment",
+            "document.write",
+            "DOMParser",
+            "srcdoc",
+            "eval(",
+            "Function(",
+            "javascript:",
+        ];
+        for file in ours() {
+            for way in ways {
+                assert!(!file.text.contains(way), "{} has `{way}`", file.path);
+            }
+        }
+    }
+
+    /// Else the policy would keep the page from working.
+    #[test]
+    fn the_page_has_no_script_or_style_within_and_names_nothing_outside() {
+        for file in ours() {
+            let hosts = file.text.replace("http://www.w3.org/2000/svg", "");
+            for outside in ["http://", "https://", "url(", "@import"] {
+                assert!(!hosts.contains(outside), "{} names {outside}", file.path);
+            }
+        }
+        let page = FILES[0].text;
+        for within in ["<style", " style=", "<script>", " onclick=", " onload="] {
+            assert!(!page.contains(within), "{within}");
+        }
+        let mut named = 0;
+        for part in page.split(['"', '\'']) {
+            if part.starts_with("/page/") {
+                assert!(FILES.iter().any(|file| file.path == part), "{part}");
+                named += 1;
+            }
+        }
+        assert_eq!(named, 4, "two sheets and two scripts");
+    }
+
+    #[test]
+    fn modules_are_served_under_the_names_they_are_imported_by() {
+        for file in ours() {
+            for line in file.text.lines().filter(|line| line.starts_with("import ")) {
+                let from = line.split('"').nth(1).expect("a name");
+                let path = from.replace("./", "/page/");
+                assert!(FILES.iter().any(|file| file.path == path), "{line}");
+            }
+        }
+    }
 }

@@ -17,8 +17,8 @@ use crate::flow::quality::{Summary, Tally, Task, summarise};
 use crate::flow::slices::ALL;
 use crate::flow::windows::{Length, Merge, Strand, WindowKey};
 
-/// A window whose last prediction came this little ago may be about to get more, however old its events are: logs of last
-/// month are read now.
+/// The newest window, if its last prediction came this little ago, may be about to get more, however old its events are: logs
+/// of last month are read now.
 const FILLING_MS: i64 = 10_000;
 
 /// How much a look may show.
@@ -84,7 +84,7 @@ pub struct WindowView {
     pub from: Timestamp,
     /// The first millisecond behind it.
     pub until: Timestamp,
-    /// Predictions for it have come in just now.
+    /// It is the newest, and predictions for it have come in just now.
     pub is_filling: bool,
     /// No label can change it any more.
     pub is_final: bool,
@@ -189,7 +189,7 @@ impl Engine {
             slice_value: slice_value.map(str::to_owned),
             length: strand.length,
             current: self
-                .window_views(&[current], Tally::merge_timed, now)
+                .window_views(strand, &[current], Tally::merge_timed, now)
                 .pop()?,
             history: Vec::new(),
             history_left_out: 0,
@@ -210,7 +210,7 @@ impl Engine {
             Tally::merge_counts
         };
         let keys: Vec<WindowKey> = strand.latest(count).collect();
-        let mut windows = self.window_views(&keys, merge, now);
+        let mut windows = self.window_views(strand, &keys, merge, now);
         for window in &mut windows {
             window.summary.drop_rows();
         }
@@ -222,8 +222,15 @@ impl Engine {
         windows
     }
 
-    /// Keys are of one strand, ascending.
-    fn window_views(&self, keys: &[WindowKey], merge: Merge, now: Timestamp) -> Vec<WindowView> {
+    /// Keys are of the strand, ascending.
+    fn window_views(
+        &self,
+        strand: &Strand,
+        keys: &[WindowKey],
+        merge: Merge,
+        now: Timestamp,
+    ) -> Vec<WindowView> {
+        let newest = strand.latest(1).next();
         let tables = &self.state.tables;
         let windows = &self.state.windows;
         let mut views = Vec::with_capacity(keys.len());
@@ -234,7 +241,7 @@ impl Engine {
             // Of a window that is one pane, `fold` hands over all that there is.
             let mut counts = Tally::default();
             merge(&mut counts, tally);
-            let last_arrival = windows.last_arrival(key);
+            let last_arrival = windows.last_arrival(key).filter(|_| newest == Some(*key));
             let host = self.state.hosts.of(key.length, key.start);
             views.push(WindowView {
                 from: identity.from,

@@ -5,7 +5,9 @@
 import { keep, make, setData, setText } from "./tables.js";
 import * as words from "./words.js";
 
-const HEIGHT = 168;
+const HEIGHT = 180;
+/** So many weak windows between two sound ones are bridged by the line; more are a gap. */
+const BRIDGED = 2;
 const charts = new Map();
 const sync = "modelbeat";
 
@@ -74,6 +76,7 @@ function update(figure, spec, range) {
     const root = chart.plot.root;
     root.tabIndex = 0;
     root.setAttribute("role", "img");
+    root.setAttribute("aria-roledescription", "chart");
     root.addEventListener("keydown", (event) => walk(chart, event));
   }
   chart.plot.root.setAttribute("aria-label", summary(spec));
@@ -81,7 +84,7 @@ function update(figure, spec, range) {
   if (chart.numbers.open) tell(chart);
 }
 
-/** Columns as uPlot wants them: x, then for each line low, high, line, weak, open; then bars. `undefined` is passed over, `null` is a gap. */
+/** Columns as uPlot wants them: x; bars, behind all else; for each line low, high, line, weak, open. `undefined` is passed over, `null` is a gap. */
 function columns(spec, range) {
   const places = new Set();
   for (const line of spec.lines) for (const point of line.points) places.add(point.x);
@@ -96,6 +99,11 @@ function columns(spec, range) {
   }
   const at = new Map(xs.map((x, place) => [x, place]));
   const data = [xs];
+  if (spec.bars) {
+    const bars = new Array(xs.length).fill(null);
+    for (const bar of spec.bars.points) if (at.has(bar.x)) bars[at.get(bar.x)] = bar.value;
+    data.push(bars);
+  }
   const [low, high] = limits(spec, range);
   const clamp = (value) => (value === undefined ? undefined : Math.min(high, Math.max(low, value)));
   for (const line of spec.lines) {
@@ -112,14 +120,23 @@ function columns(spec, range) {
         highs[place] = point.high;
       }
     }
+    part(sound, weak, [lows, highs, sound]);
     data.push(lows, highs, sound, weak, open);
   }
-  if (spec.bars) {
-    const bars = new Array(xs.length).fill(null);
-    for (const bar of spec.bars.points) if (at.has(bar.x)) bars[at.get(bar.x)] = bar.value;
-    data.push(bars);
-  }
   return { xs, data, shape: JSON.stringify([spec.lines.map((line) => [line.label, line.colour]), Boolean(spec.bars), words.isShare(spec.name)]) };
+}
+
+/** Ends the line where too many weak windows follow one another. */
+function part(sound, weak, lines) {
+  let [from, many] = [0, 0];
+  for (let place = 0; place <= weak.length; place += 1) {
+    if (place < weak.length && sound[place] === undefined) {
+      many += weak[place] === undefined ? 0 : 1;
+      continue;
+    }
+    if (many > BRIDGED) for (const column of lines) column.fill(null, from, place);
+    [from, many] = [place + 1, 0];
+  }
 }
 
 /** Of the axis: what sound windows and their intervals need, and of the others what there is room for. */
@@ -151,10 +168,11 @@ function options(chart) {
   const axis = { stroke: ink, grid, ticks: { show: false }, font };
   const series = [{}];
   const bands = [];
+  if (spec.bars) series.push({ scale: "bars", fill: style("--bar"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24], align: 0 }) });
   for (const line of spec.lines) {
     const first = series.length;
     const hidden = { stroke: "transparent", width: 0, points: { show: false } };
-    const ring = (stroke, fill) => ({ stroke, width: 0, paths: () => null, points: { show: true, size: 7, width: 1.5, stroke, fill } });
+    const ring = (stroke, fill) => ({ stroke, width: 0, paths: () => null, points: { show: true, size: 6, width: 1.2, stroke, fill } });
     series.push(
       { ...hidden }, { ...hidden },
       { stroke: line.colour, width: 2, dash: line.dash, points: { show: (plot, at, from, to) => to - from < 40, size: 5, fill: line.colour } },
@@ -164,20 +182,27 @@ function options(chart) {
     bands.push({ series: [first + 1, first], fill: line.colour + "26" });
   }
   const scales = { x: { time: true, range: () => chart.range }, y: { range: () => limits(chart.spec) } };
-  const axes = [{ ...axis, space: 70 }, { ...axis, size: 52, space: 28, values: (plot, ticks) => ticks.map((tick) => spec.axis(tick)) }];
-  if (spec.bars) {
-    series.push({ scale: "bars", fill: style("--bar"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24], align: 0 }) });
-    scales.bars = { range: (plot, low, high) => [0, (high || 1) * 1.05] };
-    axes.push({ ...axis, scale: "bars", side: 1, size: 48, space: 28, grid: { show: false }, values: (plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? words.count(tick) : "")) });
-  }
+  const axes = [{ ...axis, space: 64, size: 36, values: (plot, ticks) => ticks.map(tickTime) }, { ...axis, size: 52, space: 24, values: (plot, ticks) => ticks.map((tick) => spec.axis(tick)) }];
+  // Bars have no axis, which would shift this chart's time against the others': the readout says how many.
+  if (spec.bars) scales.bars = { range: (plot, low, high) => [0, (high || 1) * 1.05] };
   return {
-    width: chart.box.clientWidth || 300, height: HEIGHT, padding: [10, 8, 0, 0],
+    width: chart.box.clientWidth || 300, height: HEIGHT, padding: [10, 16, 0, 0],
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
     cursor: { sync: { key: sync, setSeries: false }, points: { show: false }, drag: { x: false, y: false }, y: false },
     legend: { show: false }, select: { show: false },
     scales, axes, series, bands,
     hooks: { setCursor: [(plot) => read(chart, plot.cursor.idx)] },
   };
+}
+
+/** The hour, and under it the day where it begins or the axis does. */
+function tickTime(tick, at, ticks) {
+  const [date, time] = [words.day(tick * 1000), words.clock(tick * 1000)];
+  const isNew = at === 0 || words.day(ticks[at - 1] * 1000) !== date;
+  const short = words.shortDay(tick * 1000);
+  if (ticks.length > 1 && ticks[1] - ticks[0] >= 86400) return short;
+  const hour = time.endsWith(":00") ? time.slice(0, 5) : time;
+  return isNew ? hour + "\n" + short : hour;
 }
 
 /** The point of a line at the cursor. */
@@ -195,6 +220,8 @@ function read(chart, at) {
     const extent = point.low === undefined ? "" : " (" + spec.format(point.low) + " – " + spec.format(point.high) + ")";
     return [make("span", { class: "reading" }, key, line.label + " ", make("strong", { text: spec.format(point.value) }), extent + remark(point)), point];
   }).filter(Boolean);
+  const bar = parts.length > 0 && spec.bars?.points.find(({ x }) => x === parts[0][1].x);
+  if (bar) parts.push([make("span", { class: "reading" }, make("strong", { text: spec.bars.format(bar.value) }), " " + spec.bars.label), parts[0][1]]);
   const when = parts.length > 0 ? make("time", { text: spec.when(parts[0][1]) }) : make("span", { text: spec.note || "no value yet" });
   chart.readout.replaceChildren(when, ...parts.map(([part]) => part));
 }

@@ -168,13 +168,12 @@ function showVerdict(pipeline) {
   keep(by("reasons"), said, (text) => make("li", { text }), () => {});
 }
 
-function showTiles({ pipeline, main, slice, version }, metrics) {
+function showTiles({ pipeline, main }, metrics) {
   const tiles = by("tiles");
   const current = main?.current;
   setData(tiles, { start: current?.start, end: current?.end, window: main?.window, lowSupport: current?.low_support, open: current?.open, version: main?.version });
   setText(by("now-note"), current ? describe(main, pipeline) : pipeline.totals.predictions > 0 ? "No window yet." : "No prediction has come in yet. Those that do appear here within a second or two.");
-  const names = ["accuracy", "mae"].includes(metrics[0]) ? [...metrics, "coverage"] : metrics;
-  keep(tiles, current ? names : [], () => make("div", {}, make("dt"), make("dd", { class: "value" }), make("dd", { class: "extent" })), (tile, name) => {
+  keep(tiles, current ? [...metrics, "coverage"] : [], () => make("div", {}, make("dt"), make("dd", { class: "value" }), make("dd", { class: "extent" })), (tile, name) => {
     const number = current.metrics[name];
     const [term, value, extent] = tile.children;
     setText(term, words.NAMES[name]);
@@ -186,8 +185,6 @@ function showTiles({ pipeline, main, slice, version }, metrics) {
     setText(extent, note);
     tile.classList.toggle("weak", Boolean(current.low_support) && name !== "coverage");
   });
-  void slice;
-  void version;
 }
 
 function describe(series, pipeline) {
@@ -231,11 +228,11 @@ function showCharts({ pipeline, lines, left, main, whole }, metrics) {
     volumes.set(x, (volumes.get(x) || 0) + window.predictions);
   }
   specs.push({
-    name: "coverage", title: "Coverage, over predictions", limits: [0, 1], when, format: words.share, axis: percent,
-    bars: { points: [...volumes].map(([x, value]) => ({ x, value })) },
+    name: "coverage", title: "Coverage, and predictions behind it", limits: [0, 1], when, format: words.share, axis: percent,
+    bars: { label: "predictions", format: words.count, points: [...volumes].map(([x, value]) => ({ x, value })) },
     lines: named.map(({ series, label, colour }) => ({ label, colour, points: points(series, (window) => ({ ...window.metrics.coverage, weighs: false })) })),
   });
-  specs.push(host(pipeline, lines, range));
+  if (pipeline.host.history.length > 0 || windows.some((window) => window.host)) specs.push(host(pipeline, lines, range));
   const timed = whole?.history.some((window) => window.latency_ms) ? whole : undefined;
   if (timed) specs.push(latency(timed, when));
   setText(by("legend"), legend(windows, pipeline, left, main));
@@ -287,8 +284,9 @@ function showConfusion({ main, pipeline }) {
   const element = by("confusion");
   const confusion = main?.confusion;
   element.hidden = !confusion;
+  element.closest("section").hidden = pipeline.task?.kind === "regression";
   if (!confusion) {
-    setText(by("confusion-note"), pipeline.task?.kind === "regression" ? "A number is predicted, not a class." : "No labelled prediction in this window yet.");
+    setText(by("confusion-note"), main && main.current.judged > 0 ? "Too many classes to show for a slice." : "No labelled prediction in this window yet.");
     element.tBodies[0].replaceChildren();
     return;
   }
@@ -339,12 +337,13 @@ function showSeries({ pipeline, ofModel, length, main, versions, model }, metric
   const rows = (ofModel || []).filter((series) => series.window === length);
   const columns = [
     { name: "version", label: "Version", sort: true }, { name: "slice", label: "Slice", sort: true },
+    { name: "start", label: "Window", sort: true },
     { name: "predictions", label: "Predictions", number: true, sort: true }, { name: "judged", label: "Judged", number: true, sort: true },
     ...names.map((name) => ({ name, label: words.NAMES[name], number: true, sort: true })),
   ];
   const read = {
     version: (series) => series.version, slice: (series) => (sliceKey(series) === "_all" ? "" : sliceKey(series)),
-    predictions: (series) => series.current.predictions, judged: (series) => series.current.judged,
+    start: (series) => series.current.start, predictions: (series) => series.current.predictions, judged: (series) => series.current.judged,
   };
   const value = read[order.by] || ((series) => series.current.metrics[order.by]?.value);
   rows.sort((a, b) => {
@@ -355,20 +354,21 @@ function showSeries({ pipeline, ofModel, length, main, versions, model }, metric
     return (order.down ? -ahead : ahead) || compare(a.version, b.version) || compare(sliceKey(a), sliceKey(b));
   });
   const left = pipeline.series_left_out > 0 ? " " + words.count(pipeline.series_left_out) + " more combinations are left out." : "";
-  setText(by("series-note"), rows.length > 0 ? "The current window of " + length + " of " + rows.length + " combinations" + (versions.length > 1 ? " of version and slice" : "") + " of " + model + ". Grey: fewer than " + pipeline.min_support + " judged." + left : "Nothing yet.");
+  setText(by("series-note"), rows.length > 0 ? "Of each, the newest window of " + length + " that has ended and has " + pipeline.min_support + " judged predictions, or else the newest that has any (grey). " + rows.length + " combinations" + (versions.length > 1 ? " of version and slice" : "") + " of " + model + "." + left : "Nothing yet.");
   table(by("series"), columns, rows.map((series) => ({
     key: [series.version, sliceKey(series), series.window].join("\n"),
     data: { model: series.model, version: series.version, slice: series.slice, sliceValue: series.slice_value, window: series.window, lowSupport: series.current.low_support },
     chosen: series === main,
     cells: [
       { text: series.version || "–", head: true }, { text: sliceKey(series) === "_all" ? "all" : series.slice + " = " + series.slice_value, press: () => choose({ version: series.version, slice: sliceKey(series) }) },
+      { text: words.stretch(series.current.start, series.current.end), value: series.current.start, field: "start" },
       { text: words.count(series.current.predictions), value: series.current.predictions, field: "predictions" },
       { text: words.count(series.current.judged), value: series.current.judged, field: "judged" },
       ...names.map((name) => seriesCell(series.current, name)),
     ],
   })), order, (column) => {
     if (order.by === column.name) order.down = !order.down;
-    else Object.assign(order, { by: column.name, down: Boolean(column.number) });
+    else Object.assign(order, { by: column.name, down: Boolean(column.number) || column.name === "start" });
     show();
   });
 }

@@ -69,6 +69,7 @@ export function ago(moment, now) {
 
 const iso = (moment) => new Date(moment).toISOString();
 export const day = (moment) => iso(moment).slice(0, 10);
+export const shortDay = (at) => new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 export const clock = (moment) => iso(moment).slice(11, 19);
 export const moment = (at) => day(at) + " " + clock(at);
 

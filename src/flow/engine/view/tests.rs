@@ -33,17 +33,29 @@ fn engine(windows: Vec<Length>) -> (Engine, Vec<Json>) {
             ));
         }
     }
+    let documents = feed(&mut engine, &lines, NINE + 4 * HOUR);
+    (engine, documents)
+}
+
+/// Takes in some lines, and returns the windows' documents that come of it.
+fn feed(engine: &mut Engine, lines: &[String], now: i64) -> Vec<Json> {
     let mut out = Documents::default();
-    let now = Timestamp(NINE + 4 * HOUR);
-    engine.push(&batch(&lines), now, &mut out);
-    engine.release(now, &mut out);
+    engine.push(&batch(lines), Timestamp(now), &mut out);
+    engine.release(Timestamp(now), &mut out);
+    windows_in(&out)
+}
+
+fn windows_in(out: &Documents) -> Vec<Json> {
     let text = String::from_utf8(out.bytes.clone()).unwrap();
     let documents = text
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
     let is_quality = |document: &Json| document["event"]["dataset"] == "modelbeat.quality";
-    let documents = documents.filter(is_quality).collect();
-    (engine, documents)
+    documents.filter(is_quality).collect()
+}
+
+fn label(id: u32, actual: &str, time: i64) -> String {
+    format!(r#"{{"event":"label","id":"{id}","ts":{time},"label":"{actual}"}}"#)
 }
 
 fn look(engine: &Engine, minutes: i64, bounds: Bounds) -> View {
@@ -69,11 +81,14 @@ fn check_against(documents: &[Json], series: &SeriesView, window: &WindowView) {
             && document["slice"]["name"] == series.slice_name.as_str()
             && document["slice"]["value"].as_str() == series.slice_value.as_deref()
     };
-    let document = documents.iter().find(same).expect("published");
+    let document = documents.iter().rfind(same).expect("published");
     let counts = &document["counts"];
     assert_eq!(counts["predictions"], window.summary.counts.predictions);
     assert_eq!(counts["labelled"], window.summary.counts.labelled);
     assert_eq!(counts["judged"], window.summary.judged);
+    for (name, number) in window.summary.label_delay() {
+        assert_eq!(document["label_delay"][name], written(*number), "{name}");
+    }
     let scored = |name: &str| !document["quality"][name].is_null();
     for metric in &window.summary.metrics {
         assert_eq!(scored(metric.name), metric.value.is_ok(), "{}", metric.name);
@@ -177,4 +192,121 @@ fn a_look_is_bounded_and_says_what_it_left_out() {
 fn starts(series: &SeriesView) -> Vec<i64> {
     let hours = |window: &WindowView| (window.from.0 - NINE) / HOUR;
     series.history.iter().map(hours).collect()
+}
+
+#[test]
+fn a_late_label_changes_the_history_as_it_changes_the_documents() {
+    let (mut engine, before) = engine(vec![Length::Fixed(HOUR)]);
+    let old = look(&engine, 240, ALL_OF_IT);
+    // Of the first hour: 0 is corrected (it was right), 9 of the fourth gets its first label.
+    let late = [
+        label(0, "legit", NINE + 300 * 60_000),
+        label(9, "legit", NINE + 301 * 60_000),
+    ];
+    let after = feed(&mut engine, &late, NINE + 5 * HOUR);
+    let all: Vec<Json> = before.into_iter().chain(after).collect();
+    let new = look(&engine, 300, ALL_OF_IT);
+    for series in &new.series {
+        for window in series.history.iter().chain([&series.current]) {
+            check_against(&all, series, window);
+        }
+    }
+    let accuracy = |view: &View| view.series[0].history[0].summary.value("accuracy");
+    // By hand: of fraud, legit, fraud the labels were fraud, legit, fraud; the first is now legit.
+    assert_eq!(accuracy(&old), Some(1.0));
+    assert_eq!(accuracy(&new), Some(2.0 / 3.0));
+    let corrected = new.series[0].history[0].summary.counts;
+    assert_eq!((corrected.corrected_labels, corrected.late_labels), (1, 1));
+}
+
+#[test]
+fn times_are_shown_of_wholes_and_of_what_is_current() {
+    let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    let view = look(&engine, 240, ALL_OF_IT);
+    let [whole, country, ..] = view.series.as_slice() else {
+        panic!("{view:?}");
+    };
+    assert_eq!(whole.history[0].summary.label_delay()[0], ("p50", 0.0));
+    assert_eq!(country.current.summary.label_delay()[0], ("p50", 0.0));
+    assert_eq!(country.history[0].summary.label_delay(), []);
+    assert_eq!(whole.history[0].summary.cells(), []);
+    assert!(!whole.current.summary.cells().is_empty());
+}
+
+#[test]
+fn windows_that_have_become_final_are_remembered_as_they_were() {
+    let mut settings = settings();
+    settings.windows = vec![Length::Fixed(HOUR)];
+    settings.join.label_horizon_ms = HOUR;
+    let mut engine = Engine::new(settings).unwrap();
+    let line = |id: u32, time: i64| {
+        format!(
+            r#"{{"event":"prediction","id":"{id}","ts":{time},"version":"v1","predicted":"fraud"}}"#
+        )
+    };
+    let first = [line(1, NINE), label(1, "fraud", NINE)];
+    feed(&mut engine, &first, NINE);
+    let mut out = Documents::default();
+    let later = NINE + 3 * HOUR;
+    engine.advance(Timestamp(later), &mut out);
+    let last = windows_in(&out);
+    assert!(
+        last.iter()
+            .all(|document| document["window"]["final"] == true),
+        "{last:?}"
+    );
+    feed(&mut engine, &[line(2, later)], later);
+    let view = engine.view(Timestamp(later), ALL_OF_IT);
+    let whole = &view.series[0];
+    assert_eq!(starts(whole), [0, 3]);
+    let are_final: Vec<_> = whole.history.iter().map(|window| window.is_final).collect();
+    assert_eq!(are_final, [true, false]);
+    check_against(&last, whole, &whole.history[0]);
+}
+
+#[test]
+fn the_newest_window_is_filling_while_predictions_for_it_come_in_whatever_their_time() {
+    let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    let are_filling = |milliseconds: i64| -> Vec<bool> {
+        let at = Timestamp(NINE + 4 * HOUR + milliseconds);
+        let history = &engine.view(at, ALL_OF_IT).series[0].history;
+        history.iter().map(|window| window.is_filling).collect()
+    };
+    assert_eq!(are_filling(FILLING_MS - 1), [false, false, false, true]);
+    assert_eq!(are_filling(FILLING_MS), [false; 4]);
+}
+
+#[test]
+fn windows_show_what_the_host_did_meanwhile() {
+    use crate::flow::host::Metric;
+
+    let (mut engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    for (minute, cpu) in [(5, 0.25), (10, 0.75), (70, 0.5)] {
+        let mut snapshot = HostSnapshot::new(Timestamp(NINE + minute * 60_000));
+        snapshot.set(Metric::CpuTotal, cpu);
+        engine.observe(
+            snapshot,
+            Timestamp(NINE + 4 * HOUR),
+            &mut Documents::default(),
+        );
+    }
+    let bounds = Bounds {
+        host_max: 2,
+        ..ALL_OF_IT
+    };
+    let view = look(&engine, 240, bounds);
+    let cpu = |hour: usize| -> Vec<_> {
+        let host = view.series[0].history[hour].host.iter();
+        host.flat_map(Aggregate::numbers).collect()
+    };
+    // By hand: the mean and the maximum of 0.25 and 0.75.
+    assert_eq!(cpu(0), [(Metric::CpuTotal, 0.5, 0.75)]);
+    assert_eq!(cpu(1), [(Metric::CpuTotal, 0.5, 0.5)]);
+    assert_eq!(cpu(2), []);
+    let times: Vec<_> = view
+        .host
+        .iter()
+        .map(|snapshot| snapshot.time.0 - NINE)
+        .collect();
+    assert_eq!(times, [600_000, 4_200_000]);
 }
