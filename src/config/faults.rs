@@ -67,13 +67,13 @@ impl Fault {
         message: &str,
         help: Option<String>,
     ) -> Self {
-        // Keys are quoted as they are, and a terminal must not obey what a file says.
-        let message = message.replace(char::is_control, "·");
+        // Both quote keys as they are, and a terminal must not obey what a file says.
+        let plain = |text: &str| text.replace(char::is_control, "·");
         Self {
             severity,
             place,
-            message,
-            help,
+            message: plain(message),
+            help: help.as_deref().map(plain),
             excerpt: None,
         }
     }
@@ -216,4 +216,31 @@ fn excerpt(line: &str, number: usize, secrets: &[Secret]) -> String {
         });
     }
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    /// A slice's name is the user's own, and both the message and the help quote it.
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_key_says() {
+        for control in ['\u{1}', '\u{7f}', '\u{85}', '\u{9b}'] {
+            let text =
+                format!("mapping: {{prediction: {{slices: {{\"coun{control}try\": [a]}}}}}}");
+            let faults =
+                Config::parse("test.yml", &text, &|_| None).expect_err("a list is no path");
+            let quoting = faults
+                .iter()
+                .find(|fault| fault.message.contains("must be"));
+            let quoting = quoting.unwrap_or_else(|| panic!("{faults}"));
+            let help = quoting.help.as_deref();
+            assert_eq!(
+                help,
+                Some("write a path into the record behind `coun·try:`")
+            );
+            let report = faults.to_string();
+            assert!(!report.contains(control), "{report:?}");
+        }
+    }
 }

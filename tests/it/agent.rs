@@ -152,6 +152,22 @@ impl Agent {
         });
     }
 
+    /// Waits for a line of plain words that begins so, and returns what stands behind them.
+    #[track_caller]
+    pub(crate) fn wait_for_words(&mut self, beginning: &str) -> String {
+        let output = self.output.clone();
+        wait::until(&format!("the words `{beginning}`"), || {
+            let ended = self.exit_status();
+            let lines = output.lines();
+            let found = lines.iter().find_map(|line| line.strip_prefix(beginning));
+            match (found, ended) {
+                (Some(found), _) => Ok(found.to_owned()),
+                (None, None) => Err("no such line".to_owned()),
+                (None, Some(status)) => panic!("modelbeat ended ({status}) before `{beginning}`"),
+            }
+        })
+    }
+
     /// Where the HTTP input listens: pipelines say `listen: 127.0.0.1:0`, the log says which port it became.
     #[track_caller]
     pub(crate) fn http_address(&mut self) -> String {

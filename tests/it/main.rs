@@ -3,7 +3,7 @@
 //! `tests/run` starts the nodes and fetches the data; a story that needs them and does not find them fails and says so.
 //! What the stories share are nouns of their own: [`agent`] (the program under test), [`cluster`] (the node it ships to),
 //! [`documents`] (what is stored, in a form that can be compared), [`published`] (the quality documents, by window), [`told`] (what they must say, by a recount),
-//! [`nannyml`] (real data, and what scikit-learn makes of it), [`wait`] (conditions with a deadline). What breaks, and what
+//! [`nannyml`] (real data, and what scikit-learn makes of it), [`browser`] (a page before a person), [`wait`] (conditions with a deadline). What breaks, and what
 //! becomes of it then, is in [`faults`]. Nothing here asserts on time.
 #![allow(
     clippy::format_collect,
@@ -20,6 +20,7 @@
 
 mod again;
 mod agent;
+mod browser;
 mod check;
 mod cluster;
 mod corpus;
@@ -34,6 +35,7 @@ mod kibana;
 mod late_labels;
 mod law;
 mod nannyml;
+mod on_screen;
 mod published;
 mod rotation;
 mod scikit_learn;

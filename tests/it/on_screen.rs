@@ -1,0 +1,246 @@
+//! The agent's page, as a person sees it, in a real browser: what it shows is what the agent's API says and what stands in
+//! the documents; it moves; it can be sorted, read in the dark, on a phone, with a keyboard and with a screen reader; and
+//! nothing that a log says is more than text to it.
+//!
+//! `UPDATE_PICTURE=1 tests/run on_screen` takes README's picture anew; else it goes to `target/status-page.png`.
+
+mod contrast;
+mod shown;
+mod small;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::agent::{Home, Modelbeat};
+use crate::browser::Page;
+use crate::wait;
+use shown::{Shown, Written, sorted};
+use small::{HOSTILE, Small};
+
+/// README's picture: large enough to read, small enough to keep.
+const PICTURE: &str = "tests/golden/status-page.png";
+const PICTURE_BYTES_MAX: usize = 300 << 10;
+
+/// What a chart's canvas looks like.
+const ACCURACY_DRAWN: &str =
+    "document.querySelector('[data-chart=\"accuracy\"] canvas').toDataURL()";
+
+/// How many windows it shows.
+const ACCURACY_POINTS: &str =
+    "Number(document.querySelector('[data-chart=\"accuracy\"]')?.dataset.points ?? 0)";
+
+#[test]
+fn a_demo_is_watched_from_its_first_days_to_its_end() {
+    let home = Home::new();
+    let mut demo = Modelbeat::new(&home, &["demo", "--seconds", "40", "--keep-open"])
+        .argument("--folder")
+        .argument(home.path("demo"))
+        .argument("--status-listen")
+        .argument("127.0.0.1:0")
+        .start();
+    let address = demo.wait_for_words("Watch it live: ");
+    let mut page = Page::blank();
+    page.size(1280, 1000);
+    page.go(&address);
+
+    page.until(
+        "a chart with some windows",
+        &format!("{ACCURACY_POINTS} > 3"),
+    );
+    page.evaluate(&format!(
+        "window.early = {ACCURACY_DRAWN}, window.points = {ACCURACY_POINTS}"
+    ));
+    page.until(
+        "the chart to move",
+        &format!("{ACCURACY_POINTS} > window.points && {ACCURACY_DRAWN} !== window.early"),
+    );
+    wait::until("the page to show what the agent says", || {
+        let told = shown::status(&address);
+        Shown::on(&mut page).compare_with_status(&told)
+    });
+
+    demo.wait_for_words("The page stays at ");
+    page.until(
+        "the month to be over",
+        "document.querySelector('#verdict').dataset.stage === 'ended'",
+    );
+    let shown = wait::until("the page to show the agent's last word", || {
+        let told = shown::status(&address);
+        let shown = Shown::on(&mut page);
+        shown.compare_with_status(&told).map(|()| shown)
+    });
+    let written = Written::under(&home.path("demo/documents"));
+    shown
+        .compare_with_documents(&written)
+        .unwrap_or_else(|why| panic!("{why}"));
+
+    page.evaluate("document.querySelector('#series [data-sort=\"accuracy\"]').click()");
+    let (order, first) = sorted(&mut page, "accuracy");
+    page.evaluate("document.querySelector('#series [data-sort=\"accuracy\"]').click()");
+    let (other_order, second) = sorted(&mut page, "accuracy");
+    assert_eq!(
+        BTreeSet::from([order.as_str(), &other_order]),
+        BTreeSet::from(["ascending", "descending"])
+    );
+    // Two versions, four countries, three lengths of windows.
+    assert!(
+        first.len() >= 10 && second.len() == first.len(),
+        "{first:?} {second:?}"
+    );
+
+    save_picture(&page.picture());
+    drop(page);
+    demo.stop().expect_code(0);
+}
+
+#[test]
+fn a_table_is_sorted_with_the_keyboard_alone() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    let focused = "document.activeElement.matches('#series [data-sort=\"accuracy\"]')";
+    let mut tabs = 0;
+    while page.evaluate(focused) == false {
+        page.press("Tab");
+        tabs += 1;
+        assert!(tabs < 200, "no Tab leads to the table's heads");
+    }
+    let outline = "(style => style.outlineStyle !== 'none' || style.boxShadow !== 'none')(getComputedStyle(document.activeElement))";
+    assert_eq!(
+        page.evaluate(outline),
+        true,
+        "where the keyboard is can be seen"
+    );
+    page.press("Enter");
+    let (order, _) = sorted(&mut page, "accuracy");
+    page.press("Space");
+    let (other, _) = sorted(&mut page, "accuracy");
+    assert_ne!(order, other);
+    assert_eq!(
+        page.evaluate(focused),
+        true,
+        "the keyboard stays where it was"
+    );
+}
+
+#[test]
+fn all_can_be_read_by_day_and_by_night() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    let mut backgrounds = BTreeSet::new();
+    for dark in [false, true] {
+        page.dark(dark);
+        let (texts, faint) = contrast::of_texts(&mut page);
+        assert!(texts > 30, "only {texts} texts");
+        assert!(faint.is_empty(), "too faint, dark: {dark}: {faint:#?}");
+        backgrounds.insert(
+            page.evaluate("getComputedStyle(document.body).backgroundColor")
+                .to_string(),
+        );
+    }
+    assert_eq!(backgrounds.len(), 2, "the night is dark: {backgrounds:?}");
+}
+
+#[test]
+fn a_phone_shows_the_page_without_scrolling_sideways() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    // The second is what WCAG 2.2 asks for (1.4.10 Reflow).
+    for width in [390, 320] {
+        page.size(width, 800);
+        page.until(
+            &format!("all to fit into {width} pixels"),
+            "innerWidth < 400 && document.documentElement.scrollWidth <= innerWidth",
+        );
+    }
+}
+
+#[test]
+fn a_screen_reader_finds_a_name_for_everything() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    let found = page.accessible();
+    let named = |role: &str| {
+        found
+            .iter()
+            .filter(|(of, name)| of == role && !name.is_empty())
+            .count()
+    };
+    for (role, least) in [
+        ("table", 3),
+        ("image", 3),
+        ("combobox", 1),
+        ("button", 5),
+        ("heading", 3),
+    ] {
+        let all = found.iter().filter(|(of, _)| of == role).count();
+        assert!(all >= least, "only {all} of the role {role}: {found:?}");
+        assert_eq!(named(role), all, "a {role} has no name: {found:?}");
+    }
+    assert!(found.iter().any(|(role, _)| role == "main"), "{found:?}");
+    let language = page.evaluate("document.documentElement.lang");
+    assert_eq!(language, "en");
+}
+
+#[test]
+fn what_a_log_says_is_only_text() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    let text = page.evaluate("document.body.textContent");
+    let chosen = page.evaluate(
+        "[...document.querySelectorAll('option')].map(option => option.textContent).join()",
+    );
+    for hostile in HOSTILE {
+        let shown = [&text, &chosen]
+            .iter()
+            .any(|all| all.as_str().unwrap().contains(hostile));
+        assert!(shown, "{hostile} is nowhere in {text}");
+    }
+    assert_eq!(page.evaluate("document.images.length + document.querySelectorAll('script:not([src]), [onerror]').length"), 0);
+    assert_eq!(page.evaluate("window.owned === undefined"), true);
+}
+
+#[test]
+fn a_script_that_is_not_the_pages_own_does_not_run() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.owned = 1' }))",
+    );
+    page.evaluate("document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/' }))");
+    let mut told = Vec::new();
+    wait::until("the browser to refuse both", || {
+        told.extend(page.take_complaints());
+        let refused = |part: &str| {
+            told.iter()
+                .any(|told| told.contains("Content Security Policy") && told.contains(part))
+        };
+        if refused("script-src") && refused("img-src") {
+            Ok(())
+        } else {
+            Err(format!("{told:#?}"))
+        }
+    });
+    assert_eq!(page.evaluate("window.owned === undefined"), true);
+}
+
+/// For README if that is asked for; else where a person may look.
+fn save_picture(picture: &[u8]) {
+    assert!(
+        picture.len() <= PICTURE_BYTES_MAX,
+        "{} bytes",
+        picture.len()
+    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = match std::env::var_os("UPDATE_PICTURE") {
+        Some(_) => root.join(PICTURE),
+        None => root.join("target/status-page.png"),
+    };
+    fs::write(&path, picture).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+}
