@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::before;
 use crate::edge::status::board::{self, Durable, Report, Wiring};
 use crate::edge::tail;
-use crate::flow::engine::{InputTotals, Totals};
+use crate::flow::engine::{Ignored, InputTotals, Totals};
 use crate::flow::event::InputId;
 
 #[derive(Serialize)]
@@ -17,7 +17,7 @@ pub(super) struct Input {
     #[serde(flatten)]
     events: Events,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    ignored_reasons: BTreeMap<&'static str, u64>,
+    ignored_reasons: Ignored,
     lag_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_since: Option<i64>,
@@ -136,7 +136,7 @@ impl Input {
             name,
             r#type,
             events: totals.map(Events::of).unwrap_or_default(),
-            ignored_reasons: totals.map_or_else(BTreeMap::new, |totals| totals.ignored.clone()),
+            ignored_reasons: totals.map(|totals| totals.ignored.clone()).unwrap_or_default(),
             lag_bytes: 0,
             waiting_since: None,
             unacknowledged_bytes: 0,
