@@ -171,7 +171,7 @@ fn assert_table(ended: &Ended, told: &Written) {
 fn assert_counts(ended: &Ended, told: &Written) {
     let rows = || told.rows.values();
     let labelled = rows().filter(|row| row.label.is_some()).count();
-    let day_of = |time: Timestamp| time.to_zoned(TimeZone::UTC).date();
+
     let is_late = |row: &&Row| {
         row.label
             .as_ref()
@@ -226,7 +226,7 @@ fn assert_incident(ended: &Ended, told: &Written) {
     );
 
     let [first, last]: [Date; 2] = [first, last].map(|day| day.parse().expect("a date"));
-    let is_in = |row: &&Row| (first..=last).contains(&row.time.to_zoned(TimeZone::UTC).date());
+    let is_in = |row: &&Row| (first..=last).contains(&day_of(row.time));
     let there = || told.rows.values().filter(|row| row.country == *country);
     let count = |rows: &mut dyn Iterator<Item = &Row>| {
         let mut count = Count::default();
@@ -281,6 +281,10 @@ fn assert_described(ended: &Ended, home: &Home) {
         })
         .collect();
     assert_eq!(named, there);
+}
+
+fn day_of(time: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(time).date()
 }
 
 #[track_caller]
