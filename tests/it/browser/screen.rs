@@ -22,6 +22,12 @@ impl Page {
         self.command("Input.dispatchKeyEvent", &stroke);
     }
 
+    /// Text, put in where the cursor is.
+    #[track_caller]
+    pub(crate) fn write(&mut self, text: &str) {
+        self.command("Input.insertText", &json!({ "text": text }));
+    }
+
     /// A screen of this many CSS pixels.
     #[track_caller]
     pub(crate) fn size(&mut self, width: u32, height: u32) {
@@ -53,9 +59,10 @@ impl Page {
             .collect()
     }
 
-    /// What the screen shows, as PNG.
+    /// What the screen shows, as PNG; without scroll bars.
     #[track_caller]
     pub(crate) fn picture(&mut self) -> Vec<u8> {
+        self.command("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let taken = self.command("Page.captureScreenshot", &json!({ "format": "png" }));
         let data = taken["data"].as_str().expect("a picture");
         STANDARD.decode(data).expect("base64")
