@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::edge::now::now;
 use crate::edge::status::{Doing, Report, SERIES_MAX, Vitals};
-use crate::flow::engine::{Bounds, Engine};
+use crate::flow::engine::{Bounds, Engine, Looked};
 
 /// Time between reports while something changes.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -19,8 +19,8 @@ const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Making a report may take this share of the time at most.
 const SHARE: u32 = 50;
 
-/// What the metrics and the page show. Windows are most of it, some 10 µs each: 20 ms of the engine's thread a report. Ten
-/// days of hours fit, for two versions beside their minutes and days; of slices, two days of hours. Host snapshots: an hour.
+/// What the metrics and the page show. Ten days of hours fit, for two versions beside their minutes and days; of slices, two
+/// days of hours. Host snapshots: an hour.
 const BOUNDS: Bounds = Bounds {
     series_max: SERIES_MAX,
     whole_max: 240,
@@ -36,6 +36,7 @@ pub(super) struct Reporter {
     due: (Instant, Instant),
     changed: bool,
     checkpoint_made_in: Duration,
+    looked: Looked,
 }
 
 impl Reporter {
@@ -46,6 +47,7 @@ impl Reporter {
             due: (now, now),
             changed: true,
             checkpoint_made_in: Duration::ZERO,
+            looked: Looked::default(),
         }
     }
 
@@ -86,12 +88,13 @@ impl Reporter {
     }
 
     /// Reports, whatever the time.
-    pub(super) fn report_now(&self, engine: &Engine) {
+    pub(super) fn report_now(&mut self, engine: &Engine) {
+        let view = engine.view(now(), BOUNDS, &mut self.looked);
         self.vitals.reports(Report {
             totals: engine.totals().clone(),
             load: engine.load(),
             offsets: engine.offsets(),
-            view: Some(Arc::new(engine.view(now(), BOUNDS))),
+            view: Some(Arc::new(view)),
             checkpoint_made_in: self.checkpoint_made_in,
         });
     }

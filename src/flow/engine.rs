@@ -13,6 +13,7 @@ mod comparisons;
 mod events;
 mod held;
 mod letters;
+mod looked;
 mod publish;
 mod settings;
 mod shipping;
@@ -37,6 +38,7 @@ use crate::flow::mapping::{Mapping, Unmapped};
 use crate::flow::windows::Windows;
 
 use letters::{Found, dead_letter};
+pub use looked::Looked;
 pub use settings::{Again, Agent, Checkpoint, Input, Intake, Settings};
 pub use state::{CheckpointError, ResumeError};
 pub use totals::{Ignored, InputTotals, Totals};

@@ -103,10 +103,15 @@ async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
         .is_some_and(|accept| accept.contains("gzip"));
     let made = tokio::task::spawn_blocking(move || {
         let made = shared.status()?;
-        let packed = if wants_gzip { made.packed() } else { None };
-        Some((made, packed))
+        let has_it = web::is_same(&made.tag, &headers);
+        let packed = if wants_gzip && !has_it {
+            made.packed()
+        } else {
+            None
+        };
+        Some((made, has_it, packed))
     });
-    let Ok(Some((made, packed))) = made.await else {
+    let Ok(Some((made, has_it, packed))) = made.await else {
         let hint = "the status could not be put together; this is a bug, please report it";
         return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": hint }));
     };
@@ -115,7 +120,7 @@ async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
         (header::CACHE_CONTROL, "no-cache".to_owned()),
         (header::VARY, "accept-encoding, authorization".to_owned()),
     ];
-    if web::is_same(&made.tag, &headers) {
+    if has_it {
         return (StatusCode::NOT_MODIFIED, tags).into_response();
     }
     let kind = [

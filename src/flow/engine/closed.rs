@@ -4,6 +4,7 @@
 //! [`WINDOWS_MAX`] of all of them. No checkpoint holds them; after a restart they are in the output alone.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::flow::engine::view::WindowView;
 use crate::flow::windows::{Length, WindowKey};
@@ -13,7 +14,7 @@ const WINDOWS_MAX: usize = 2_000;
 
 /// The last windows that became final, in that order.
 #[derive(Debug, Default)]
-pub(super) struct Closed(VecDeque<(WindowKey, WindowView)>);
+pub(super) struct Closed(VecDeque<(WindowKey, Arc<WindowView>)>);
 
 impl Closed {
     /// A window was published for the last time.
@@ -21,15 +22,15 @@ impl Closed {
         if self.0.len() >= WINDOWS_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((key, window));
+        self.0.push_back((key, Arc::new(window)));
     }
 
     /// By what they are about: length, series, slice.
-    pub(super) fn by_strand(&self) -> BTreeMap<(Length, u32, u32), Vec<&WindowView>> {
-        let mut found: BTreeMap<_, Vec<&WindowView>> = BTreeMap::new();
+    pub(super) fn by_strand(&self) -> BTreeMap<(Length, u32, u32), Vec<Arc<WindowView>>> {
+        let mut found: BTreeMap<_, Vec<Arc<WindowView>>> = BTreeMap::new();
         for (key, window) in &self.0 {
             let strand = (key.length, key.series, key.slice);
-            found.entry(strand).or_default().push(window);
+            found.entry(strand).or_default().push(Arc::clone(window));
         }
         found
     }

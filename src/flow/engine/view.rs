@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::flow::engine::Engine;
+use crate::flow::engine::looked::{Detail, Looked};
 use crate::flow::engine::publish::identity;
 use crate::flow::event::{SourceKey, Timestamp};
 use crate::flow::host::{Aggregate, HostSnapshot};
@@ -70,9 +71,9 @@ pub struct SeriesView {
     pub length: Length,
     /// The newest window that has ended and has `quality.min_support` labels, or else the newest that has any, or else
     /// the newest.
-    pub current: WindowView,
+    pub current: Arc<WindowView>,
     /// The newest windows, ascending, without rows of classes and cells; of slices also without times.
-    pub history: Vec<WindowView>,
+    pub history: Vec<Arc<WindowView>>,
     /// Older windows in memory that the bounds left out.
     pub history_left_out: usize,
 }
@@ -112,15 +113,16 @@ pub struct Load {
 }
 
 impl Engine {
-    /// A look at quality. Costs by the windows in memory, so ask for it now and then, not for each event.
+    /// A look at quality. Costs by the windows in memory, so ask for it now and then, not for each event; what the look before
+    /// showed makes it cheaper.
     #[must_use]
-    pub fn view(&self, now: Timestamp, bounds: Bounds) -> View {
+    pub fn view(&self, now: Timestamp, bounds: Bounds, looked: &mut Looked) -> View {
         let strands = self.state.windows.strands();
         let closed = self.closed.by_strand();
         let mut room = bounds.windows_max;
         let mut series = Vec::with_capacity(strands.len().min(bounds.series_max));
         for strand in strands.iter().take(bounds.series_max) {
-            let Some(mut shown) = self.series_view(strand, now) else {
+            let Some(mut shown) = self.series_view(strand, now, looked) else {
                 continue;
             };
             let of_one = if strand.slice == ALL {
@@ -130,12 +132,13 @@ impl Engine {
             };
             let before = closed.get(&(strand.length, strand.series, strand.slice));
             let before = before.map_or(&[][..], Vec::as_slice);
-            shown.history = self.history(strand, before, of_one.min(room), now);
+            shown.history = self.history(strand, before, of_one.min(room), now, looked);
             shown.history_left_out =
                 (strand.len() + before.len()).saturating_sub(shown.history.len());
             room -= shown.history.len();
             series.push(shown);
         }
+        looked.over();
         View {
             at: now,
             agent_name: Arc::clone(&self.settings.agent.name),
@@ -177,7 +180,12 @@ impl Engine {
     }
 
     /// Without history.
-    fn series_view(&self, strand: &Strand, now: Timestamp) -> Option<SeriesView> {
+    fn series_view(
+        &self,
+        strand: &Strand,
+        now: Timestamp,
+        looked: &mut Looked,
+    ) -> Option<SeriesView> {
         let tables = &self.state.tables;
         let current = strand.current(now, self.settings.min_support)?;
         let (model, version) = tables.series_text(strand.series);
@@ -189,7 +197,7 @@ impl Engine {
             slice_value: slice_value.map(str::to_owned),
             length: strand.length,
             current: self
-                .window_views(strand, &[current], Tally::merge_timed, now)
+                .window_views(strand, &[current], Detail::Rows, now, looked)
                 .pop()?,
             history: Vec::new(),
             history_left_out: 0,
@@ -200,21 +208,19 @@ impl Engine {
     fn history(
         &self,
         strand: &Strand,
-        before: &[&WindowView],
+        before: &[Arc<WindowView>],
         count: usize,
         now: Timestamp,
-    ) -> Vec<WindowView> {
-        let merge = if strand.slice == ALL {
-            Tally::merge_timed
+        looked: &mut Looked,
+    ) -> Vec<Arc<WindowView>> {
+        let detail = if strand.slice == ALL {
+            Detail::Times
         } else {
-            Tally::merge_counts
+            Detail::Counts
         };
         let keys: Vec<WindowKey> = strand.latest(count).collect();
-        let mut windows = self.window_views(strand, &keys, merge, now);
-        for window in &mut windows {
-            window.summary.drop_rows();
-        }
-        windows.extend(before.iter().map(|window| (*window).clone()));
+        let mut windows = self.window_views(strand, &keys, detail, now, looked);
+        windows.extend(before.iter().cloned());
         windows.sort_by_key(|window| window.from);
         // A final hopping window whose panes others need is in memory, too.
         windows.dedup_by_key(|window| window.from);
@@ -227,9 +233,14 @@ impl Engine {
         &self,
         strand: &Strand,
         keys: &[WindowKey],
-        merge: Merge,
+        detail: Detail,
         now: Timestamp,
-    ) -> Vec<WindowView> {
+        looked: &mut Looked,
+    ) -> Vec<Arc<WindowView>> {
+        let merge: Merge = match detail {
+            Detail::Counts => Tally::merge_counts,
+            Detail::Times | Detail::Rows => Tally::merge_timed,
+        };
         let newest = strand.latest(1).next();
         let tables = &self.state.tables;
         let windows = &self.state.windows;
@@ -238,24 +249,34 @@ impl Engine {
             let Some(identity) = identity(&self.settings, tables, key, span) else {
                 return;
             };
-            // Of a window that is one pane, `fold` hands over all that there is.
-            let mut counts = Tally::default();
-            merge(&mut counts, tally);
             let last_arrival = windows.last_arrival(key).filter(|_| newest == Some(*key));
-            let host = self.state.hosts.of(key.length, key.start);
-            views.push(WindowView {
-                from: identity.from,
-                until: identity.until,
-                is_filling: last_arrival.is_some_and(|last| now.since(last) < FILLING_MS),
-                is_final: windows.is_final(key),
-                summary: summarise(
+            let is_filling = last_arrival.is_some_and(|last| now.since(last) < FILLING_MS);
+            let is_final = windows.is_final(key);
+            let make = || {
+                // Of a window that is one pane, `fold` hands over all that there is.
+                let mut counts = Tally::default();
+                merge(&mut counts, tally);
+                let mut summary = summarise(
                     &counts,
                     &tables.task,
                     &|class| tables.class_text(class),
                     self.settings.min_support,
-                ),
-                host: Some(host).filter(|host| !host.is_empty()),
-            });
+                );
+                if detail != Detail::Rows {
+                    summary.drop_rows();
+                }
+                let host = self.state.hosts.of(key.length, key.start);
+                WindowView {
+                    from: identity.from,
+                    until: identity.until,
+                    is_filling,
+                    is_final,
+                    summary,
+                    host: Some(host).filter(|host| !host.is_empty()),
+                }
+            };
+            let (revision, state) = (tally.revision(), (is_filling, is_final));
+            views.push(looked.window((*key, detail), revision, now, state, make));
         });
         views
     }

@@ -125,7 +125,7 @@ fn one(series: &SeriesView, at: Timestamp, ended: bool) -> Series {
         window: series.length.to_string(),
         current,
         confusion: confusion(series.current.summary.cells(), series.slice_value.is_none()),
-        history: series.history.iter().map(window).collect(),
+        history: series.history.iter().map(|each| window(each)).collect(),
         history_left_out: series.history_left_out,
     }
 }

@@ -1,12 +1,14 @@
 //! The answer as it reads, and that it stays small whatever a pipeline holds.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::*;
 use crate::config::Config;
 use crate::edge::status::board::Report;
 use crate::flow::document::Documents;
-use crate::flow::engine::{Bounds, Engine, SeriesView, WindowView};
+use crate::flow::engine::{Bounds, Engine, Looked, SeriesView, WindowView};
 use crate::flow::event::{Batch, Head, InputId, SourceKey};
 use crate::flow::host::{HostSnapshot, Metric};
 use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind, summarise};
@@ -75,13 +77,15 @@ fn told(task: &str) -> Value {
         windows_max: 9,
         host_max: 9,
     };
+    let a_minute_later = half_past_ten.plus(60_000);
+    let view = engine.view(a_minute_later, bounds, &mut Looked::default());
     let board = Board::new(true);
     let vitals = board.enter("fraud");
     vitals.enter(Stage::Running);
     vitals.reports(Report {
         totals: engine.totals().clone(),
         load: engine.load(),
-        view: Some(engine.view(half_past_ten.plus(60_000), bounds).into()),
+        view: Some(view.into()),
         ..Report::default()
     });
     let mut told = read(&board);
@@ -198,14 +202,14 @@ fn crowded(classes: u32) -> WindowView {
 #[test]
 fn the_answer_is_bounded() {
     let long = "\u{1}".repeat(10_000);
-    let (whole, window) = (crowded(1_000), crowded(3));
+    let (whole, window) = (Arc::new(crowded(1_000)), Arc::new(crowded(3)));
     let series = (0..500).map(|at| SeriesView {
         model: long.clone(),
         version: long.clone(),
         slice_name: long.clone(),
         slice_value: (at >= 6).then(|| long.clone()),
         length: Length::Fixed(HOUR),
-        current: whole.clone(),
+        current: Arc::clone(&whole),
         history: vec![window.clone(); 4],
         history_left_out: 0,
     });

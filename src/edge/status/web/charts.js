@@ -212,13 +212,15 @@ const pointAt = (line, x) => line.points.find((point) => point.x === x);
 function read(chart, at) {
   const { spec } = chart;
   const pointed = at !== null && at !== undefined && chart.xs ? chart.xs[at] : undefined;
-  const parts = spec.lines.map((line) => {
-    const point = pointed === undefined ? last(line) : pointAt(line, pointed);
+  const shown = spec.lines.map((line) => (pointed === undefined ? last(line) : pointAt(line, pointed)));
+  const first = shown.find((point) => point && point.value !== undefined);
+  const parts = spec.lines.map((line, place) => {
+    const point = shown[place];
     if (!point || point.value === undefined) return undefined;
     const key = make("span", { class: "key" });
     key.style.setProperty("--colour", line.colour);
     const extent = point.low === undefined ? "" : " (" + spec.format(point.low) + " – " + spec.format(point.high) + ")";
-    return [make("span", { class: "reading" }, key, line.label + " ", make("strong", { text: spec.format(point.value) }), extent + remark(point)), point];
+    return [make("span", { class: "reading" }, key, line.label + " ", make("strong", { text: spec.format(point.value) }), extent + remark(point) + (point.x === first.x ? "" : ", " + spec.when(point))), point];
   }).filter(Boolean);
   const bar = parts.length > 0 && spec.bars?.points.find(({ x }) => x === parts[0][1].x);
   if (bar) parts.push([make("span", { class: "reading" }, make("strong", { text: spec.bars.format(bar.value) }), " " + spec.bars.label), parts[0][1]]);
@@ -237,7 +239,7 @@ function walk(chart, event) {
   event.preventDefault();
   const from = chart.plot.cursor.idx ?? chart.xs.length - 1;
   const to = Math.min(chart.xs.length - 1, Math.max(0, from + step));
-  chart.plot.setCursor({ left: chart.plot.valToPos(chart.xs[to], "x"), top: 10 });
+  chart.plot.setCursor({ left: chart.plot.valToPos(chart.xs[to], "x"), top: 10 }, true, true);
 }
 
 /** A chart in a sentence. */

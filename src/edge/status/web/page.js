@@ -275,7 +275,7 @@ function host(pipeline, lines, [from, until]) {
 
 function latency(series, when) {
   return {
-    name: "latency", title: "Latency" + (series.version ? " of " + series.version : ""), positive: true, when, format: (value) => words.plain(value) + " ms", axis: (tick) => tick + " ms",
+    name: "latency", title: "Latency" + (series.version ? " of " + series.version : ""), positive: true, when, format: (value) => Number(value.toPrecision(3)) + " ms", axis: (tick) => tick + " ms",
     lines: ["p50", "p95", "p99"].map((name, at) => ({ label: name, colour: charts.colour(at), points: points(series, (window) => ({ value: window.latency_ms?.[name], weighs: false })) })),
   };
 }

@@ -45,6 +45,15 @@ fn feed(engine: &mut Engine, lines: &[String], now: i64) -> Vec<Json> {
     windows_in(&out)
 }
 
+/// Takes in some lines, and lets time pass until windows are final; returns the documents that say so.
+fn close(engine: &mut Engine, lines: &[String], now: i64, end: i64) -> Vec<Json> {
+    engine.push(&batch(lines), Timestamp(now), &mut Documents::default());
+    engine.advance(Timestamp(now + 10_000), &mut Documents::default());
+    let mut last = Documents::default();
+    engine.advance(Timestamp(end), &mut last);
+    windows_in(&last)
+}
+
 fn windows_in(out: &Documents) -> Vec<Json> {
     let text = String::from_utf8(out.bytes.clone()).unwrap();
     let documents = text
@@ -59,7 +68,8 @@ fn label(id: u32, actual: &str, time: i64) -> String {
 }
 
 fn look(engine: &Engine, minutes: i64, bounds: Bounds) -> View {
-    engine.view(Timestamp(NINE + minutes * 60_000), bounds)
+    let now = Timestamp(NINE + minutes * 60_000);
+    engine.view(now, bounds, &mut Looked::default())
 }
 
 const ALL_OF_IT: Bounds = Bounds {
@@ -190,7 +200,7 @@ fn a_look_is_bounded_and_says_what_it_left_out() {
 
 /// Hours after nine at which the windows of the history start.
 fn starts(series: &SeriesView) -> Vec<i64> {
-    let hours = |window: &WindowView| (window.from.0 - NINE) / HOUR;
+    let hours = |window: &Arc<WindowView>| (window.from.0 - NINE) / HOUR;
     series.history.iter().map(hours).collect()
 }
 
@@ -245,18 +255,14 @@ fn windows_that_have_become_final_are_remembered_as_they_were() {
         )
     };
     let first = [line(1, NINE), label(1, "fraud", NINE)];
-    feed(&mut engine, &first, NINE);
-    let mut out = Documents::default();
     let later = NINE + 3 * HOUR;
-    engine.advance(Timestamp(later), &mut out);
-    let last = windows_in(&out);
-    assert!(
-        last.iter()
-            .all(|document| document["window"]["final"] == true),
-        "{last:?}"
-    );
+    let last = close(&mut engine, &first, NINE, later);
+    assert!(!last.is_empty());
+    for document in &last {
+        assert_eq!(document["window"]["final"], true, "{document}");
+    }
     feed(&mut engine, &[line(2, later)], later);
-    let view = engine.view(Timestamp(later), ALL_OF_IT);
+    let view = engine.view(Timestamp(later), ALL_OF_IT, &mut Looked::default());
     let whole = &view.series[0];
     assert_eq!(starts(whole), [0, 3]);
     let are_final: Vec<_> = whole.history.iter().map(|window| window.is_final).collect();
@@ -269,7 +275,8 @@ fn the_newest_window_is_filling_while_predictions_for_it_come_in_whatever_their_
     let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
     let are_filling = |milliseconds: i64| -> Vec<bool> {
         let at = Timestamp(NINE + 4 * HOUR + milliseconds);
-        let history = &engine.view(at, ALL_OF_IT).series[0].history;
+        let view = engine.view(at, ALL_OF_IT, &mut Looked::default());
+        let history = &view.series[0].history;
         history.iter().map(|window| window.is_filling).collect()
     };
     assert_eq!(are_filling(FILLING_MS - 1), [false, false, false, true]);
@@ -309,4 +316,37 @@ fn windows_show_what_the_host_did_meanwhile() {
         .map(|snapshot| snapshot.time.0 - NINE)
         .collect();
     assert_eq!(times, [600_000, 4_200_000]);
+}
+
+/// A reader's memory must not show: the same look with and without, after all that can change a window.
+#[test]
+fn who_looks_again_sees_what_who_looks_first_does() {
+    let hopping = Length::Hopping {
+        length: 2 * HOUR,
+        every: HOUR,
+    };
+    let lengths = vec![Length::Fixed(HOUR), hopping, Length::Cumulative];
+    let (mut engine, _) = engine(lengths);
+    let mut looked = Looked::default();
+    let mut check = |engine: &Engine, at: i64| -> View {
+        let again = engine.view(Timestamp(at), ALL_OF_IT, &mut looked);
+        let first = engine.view(Timestamp(at), ALL_OF_IT, &mut Looked::default());
+        assert_eq!(again, first);
+        again
+    };
+    let four = NINE + 4 * HOUR;
+    let before = check(&engine, four);
+    let after = check(&engine, four + HOUR);
+    let kept = |at: usize| Arc::ptr_eq(&before.series[0].history[at], &after.series[0].history[at]);
+    assert!(kept(0), "nothing has changed");
+    feed(&mut engine, &[label(0, "legit", four)], four + HOUR);
+    let mut snapshot = HostSnapshot::new(Timestamp(four + HOUR));
+    snapshot.set(crate::flow::host::Metric::CpuTotal, 0.5);
+    engine.observe(snapshot, Timestamp(four + HOUR), &mut Documents::default());
+    check(&engine, four + HOUR);
+    // Over the horizon: all are final, and gone from memory.
+    let end = four + 31 * 24 * HOUR;
+    let closed = close(&mut engine, &[label(1, "fraud", four)], four + HOUR, end);
+    assert!(!closed.is_empty());
+    check(&engine, end);
 }
