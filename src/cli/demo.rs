@@ -44,11 +44,8 @@ const PIPELINE: &str = "demo";
 /// Where the page is, if nobody else is there.
 const STATUS_PORT: u16 = 9702;
 
-/// Where labels are received, if nobody else is there.
-const LABELS_PORT: u16 = 9701;
-
-/// Time between snapshots of the host: eighty days of a month told in a minute and a half are not worth a second each.
-const SAMPLED_EVERY: Duration = Duration::from_millis(250);
+/// Time between snapshots of the host: of a month told in a minute and a half, two hours.
+const SAMPLED_EVERY_MS: i64 = 250;
 
 /// A snapshot says something of the time until the next, and a little beyond.
 const SAMPLES_TOLERATED: i64 = 6;
@@ -104,51 +101,44 @@ pub fn demo(arguments: &Arguments) -> ExitCode {
     if arguments.kibana.kibana.is_some() && arguments.elasticsearch.is_none() {
         return log::fail("--kibana needs --elasticsearch: it shows what is there", 2);
     }
-    let today = now().0.div_euclid(DAY_MS) * DAY_MS;
-    let began = Timestamp(today - DAYS * DAY_MS);
-    let run = format!("{}-{}", arguments.seed, day(began));
-    let prepared = Folder::make(arguments.folder.as_deref()).and_then(|folder| {
-        let port = free_port()?;
-        write_pipeline(arguments, &folder, &run, port)?;
-        Ok((folder, port))
-    });
-    let (folder, port) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return log::fail(&error, 1),
-    };
-    if arguments.elasticsearch.is_some() {
-        let done = setup::setup(&SetupArguments {
-            file: folder.pipeline(),
-            kibana: arguments.kibana.clone(),
-        });
-        if done != ExitCode::SUCCESS {
-            return done;
-        }
-    }
-    let config = match check::load(&[folder.pipeline()]) {
-        Ok(configs) => configs.into_iter().next(),
-        Err(code) => return code,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build();
-    let (Some(config), Ok(runtime)) = (config, runtime) else {
-        return log::fail("cannot start", 1);
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };
-    let stage = Stage {
-        arguments,
-        month: Month::draw(arguments.seed),
-        began,
-        run,
-        folder,
-        port,
+    let bound = match runtime.block_on(bind(arguments.status_listen)) {
+        Ok(bound) => bound,
+        Err(error) => return log::fail(&error.to_string(), 1),
+    };
+    let (stage, config) = match Stage::set_up(arguments) {
+        Ok(set_up) => set_up,
+        Err(code) => return code,
     };
     let code = runtime
-        .block_on(stage.play(config))
+        .block_on(stage.play(config, bound))
         .unwrap_or_else(|error| log::fail(&error, 1));
     runtime.shutdown_background();
     code
+}
+
+/// The wished address; or the usual one, or any.
+async fn bind(wished: Option<SocketAddr>) -> Result<status::Bound, status::Error> {
+    let at = |listen| {
+        status::bind(status::Settings {
+            listen,
+            token: None,
+        })
+    };
+    if let Some(listen) = wished {
+        return at(listen).await;
+    }
+    match at((Ipv4Addr::LOCALHOST, STATUS_PORT).into()).await {
+        Err(_) => at((Ipv4Addr::LOCALHOST, 0).into()).await,
+        bound => bound,
+    }
 }
 
 fn write_pipeline(
@@ -179,11 +169,10 @@ fn write_pipeline(
     written.map_err(|error| format!("cannot write {}: {error}", folder.pipeline().display()))
 }
 
-/// The usual port, or one that is free. Should somebody take it before the agent does, the agent says so.
+/// A port that is free, for the pipeline file. Should somebody take it before the agent does, the agent says so.
 fn free_port() -> Result<u16, String> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
-    let bound = bind(LABELS_PORT).or_else(|_| bind(0));
-    bound
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .map_err(|error| format!("cannot find a free port on 127.0.0.1 for labels: {error}"))
 }
@@ -208,10 +197,46 @@ struct Stage<'s> {
 /// How an agent ended; outer: whether its task broke.
 type Agent = JoinHandle<Result<(), agent::Error>>;
 
-impl Stage<'_> {
-    async fn play(&self, mut config: Config) -> Result<ExitCode, String> {
+impl<'s> Stage<'s> {
+    /// Makes the folder and the pipeline file, and sets the cluster up. What cannot begin leaves nothing behind.
+    fn set_up(arguments: &'s Arguments) -> Result<(Self, Config), ExitCode> {
+        let failed = |error: String| log::fail(&error, 1);
+        let today = now().0.div_euclid(DAY_MS) * DAY_MS;
+        let began = Timestamp(today - DAYS * DAY_MS);
+        let stage = Self {
+            arguments,
+            month: Month::draw(arguments.seed),
+            began,
+            run: format!("{}-{}", arguments.seed, day(began)),
+            port: free_port().map_err(failed)?,
+            folder: Folder::make(arguments.folder.as_deref()).map_err(failed)?,
+        };
+        match stage.configure() {
+            Ok(config) => Ok((stage, config)),
+            Err(code) => {
+                stage.folder.undo();
+                Err(code)
+            }
+        }
+    }
+
+    fn configure(&self) -> Result<Config, ExitCode> {
+        let file = self.folder.pipeline();
+        write_pipeline(self.arguments, &self.folder, &self.run, self.port)
+            .map_err(|error| log::fail(&error, 1))?;
+        let mut configs = check::load(std::slice::from_ref(&file))?;
+        if self.arguments.elasticsearch.is_some() {
+            let kibana = self.arguments.kibana.clone();
+            let done = setup::setup(&SetupArguments { file, kibana });
+            if done != ExitCode::SUCCESS {
+                return Err(done);
+            }
+        }
+        configs.pop().ok_or(ExitCode::FAILURE)
+    }
+
+    async fn play(&self, mut config: Config, bound: status::Bound) -> Result<ExitCode, String> {
         let stopped = stop_signal()?;
-        let bound = self.bind().await?;
         let page = format!("http://{}/", bound.address());
         self.greet(&page);
         let lapse = Lapse {
@@ -221,10 +246,10 @@ impl Stage<'_> {
             telling_ms: i64::from(self.arguments.seconds) * 1_000,
         };
         if let Some(host) = &mut config.host {
-            host.every = SAMPLED_EVERY;
+            host.every = Duration::from_millis(SAMPLED_EVERY_MS.unsigned_abs());
             host.lapse = Some(lapse);
-            config.engine.host_tolerance_ms =
-                SAMPLES_TOLERATED * 250 * lapse.story_ms / lapse.telling_ms;
+            let between_ms = SAMPLED_EVERY_MS * lapse.story_ms / lapse.telling_ms;
+            config.engine.host_tolerance_ms = SAMPLES_TOLERATED * between_ms;
         }
         let board = status::Board::new(true);
         let vitals = board.enter(PIPELINE);
@@ -270,24 +295,6 @@ impl Stage<'_> {
             until(stopped).await;
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The wished address; or the usual one, or any.
-    async fn bind(&self) -> Result<status::Bound, String> {
-        let at = |listen| {
-            status::bind(status::Settings {
-                listen,
-                token: None,
-            })
-        };
-        let bound = match self.arguments.status_listen {
-            Some(listen) => at(listen).await,
-            None => match at((Ipv4Addr::LOCALHOST, STATUS_PORT).into()).await {
-                Err(_) => at((Ipv4Addr::LOCALHOST, 0).into()).await,
-                bound => bound,
-            },
-        };
-        bound.map_err(|error| error.to_string())
     }
 
     fn start(

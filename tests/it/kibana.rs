@@ -1,6 +1,7 @@
 //! Kibana without a Kibana: the committed dashboards are what their source says, import everywhere, ask only for fields that
 //! are there, and show the numbers that a recount of the log gives, over everything and over one slice, from two agents.
 
+mod demo;
 mod fake;
 mod fields;
 mod formula;

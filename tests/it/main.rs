@@ -25,6 +25,7 @@ mod check;
 mod cluster;
 mod corpus;
 mod dead_letters;
+mod demo;
 mod documents;
 #[path = "../faults/faults.rs"]
 mod faults;

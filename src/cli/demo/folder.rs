@@ -101,6 +101,14 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Takes away what was made, as long as that is all there is.
+    pub(super) fn undo(&self) {
+        // What cannot be removed stays, and the next demo goes elsewhere.
+        std::fs::remove_file(self.pipeline()).ok();
+        std::fs::remove_dir(self.logs()).ok();
+        std::fs::remove_dir(&self.path).ok();
+    }
+
     pub(super) fn pipeline(&self) -> PathBuf {
         self.path.join("pipeline.yml")
     }
@@ -137,7 +145,7 @@ impl Folder {
         let elasticsearch = (wishes.elasticsearch.as_ref()).map_or_else(String::new, cluster_text);
         format!(
             "\
-# The pipeline of `modelbeat demo`. `modelbeat run` with this file goes on where the demo ended.
+# The pipeline of `modelbeat demo`. `modelbeat run --data-dir data pipeline.yml`, here, goes on where the demo ended.
 pipeline: demo
 agent: {{id: {agent_id}}}
 inputs:

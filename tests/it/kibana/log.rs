@@ -121,6 +121,15 @@ impl Log {
 }
 
 impl Told {
+    /// `cells`: by what was predicted and what was true.
+    pub(super) fn of(predictions: f64, cells: [[f64; 2]; 2]) -> Self {
+        Self {
+            predictions,
+            labelled: cells.iter().flatten().sum(),
+            cells,
+        }
+    }
+
     /// What the figures of Model quality must say, by the column that shows it.
     pub(super) fn figures(&self) -> BTreeMap<String, f64> {
         let [[tn, fn_], [fp, tp]] = self.cells;

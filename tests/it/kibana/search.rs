@@ -45,6 +45,25 @@ impl<'p> View<'p> {
 
     /// The rows of a chart under the filters that controls would add.
     pub(super) fn rows(&self, chart: &Chart, filters: &[Value]) -> Vec<Row> {
+        let mut rows = Vec::new();
+        collect(chart, 0, &self.buckets(chart, filters), &mut rows);
+        rows
+    }
+
+    /// The numbers that a chart gets from Elasticsearch, before formulas: keys of the buckets → column → value.
+    pub(super) fn parts(&self, chart: &Chart, filters: &[Value]) -> BTreeMap<Vec<String>, Row> {
+        let mut parts = BTreeMap::new();
+        collect_parts(
+            chart,
+            &mut Vec::new(),
+            &self.buckets(chart, filters),
+            &mut parts,
+        );
+        parts
+    }
+
+    /// The answer, as if all of it were one bucket.
+    fn buckets(&self, chart: &Chart, filters: &[Value]) -> Value {
         let query = kql::parse(&chart.query).expect("KQL").dsl;
         let mut all = vec![query];
         all.extend_from_slice(filters);
@@ -57,13 +76,11 @@ impl<'p> View<'p> {
             whole = json!({});
         }
         whole["doc_count"] = answer["hits"]["total"]["value"].clone();
-        let mut rows = Vec::new();
-        collect(chart, 0, &whole, &mut rows);
-        rows
+        whole
     }
 }
 
-fn buckets(chart: &Chart) -> Vec<&str> {
+pub(super) fn buckets(chart: &Chart) -> Vec<&str> {
     let ids = chart.order.iter().map(String::as_str);
     ids.filter(|id| chart.column(id)["isBucketed"] == true)
         .collect()
@@ -118,7 +135,7 @@ fn order(chart: &Chart, terms: &Value) -> Value {
 }
 
 /// Columns that are numbers from Elasticsearch: those of one aggregation, and the parts of formulas.
-fn metrics(chart: &Chart) -> impl Iterator<Item = &str> {
+pub(super) fn metrics(chart: &Chart) -> impl Iterator<Item = &str> {
     let is_computed = |id: &&str| {
         let column = chart.column(id);
         column["isBucketed"] == false
@@ -165,6 +182,34 @@ fn collect(chart: &Chart, depth: usize, bucket: &Value, rows: &mut Vec<Row>) {
             .map(|id| (id.to_owned(), number(chart, id, bucket)))
             .collect(),
     );
+}
+
+fn collect_parts(
+    chart: &Chart,
+    keys: &mut Vec<String>,
+    bucket: &Value,
+    parts: &mut BTreeMap<Vec<String>, Row>,
+) {
+    if let Some(&id) = buckets(chart).get(keys.len()) {
+        for inner in bucket[id]["buckets"].as_array().expect("buckets") {
+            keys.push(key(&inner["key"]));
+            collect_parts(chart, keys, inner, parts);
+            keys.pop();
+        }
+        return;
+    }
+    let row = metrics(chart).map(|id| (id.to_owned(), number(chart, id, bucket)));
+    parts.insert(keys.clone(), row.collect());
+}
+
+/// A bucket's key as text: numbers as floats.
+pub(super) fn key(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        value => value
+            .as_f64()
+            .map_or_else(|| value.to_string(), |number| number.to_string()),
+    }
 }
 
 fn number(chart: &Chart, id: &str, bucket: &Value) -> Option<f64> {

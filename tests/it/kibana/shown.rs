@@ -31,7 +31,7 @@ fn every_panel_shows_something_and_the_main_ones_what_a_recount_says() {
     assert_every_panel_shows_something(&objects, &prefix);
     assert_controls_and_searches(&objects, &prefix);
     assert_rules_can_be_asked(&prefix);
-    assert_formulas_are_the_engines(&objects, &prefix);
+    assert_formulas_are_the_engines(&objects, &prefix, "fraud");
     assert_numbers_are_off_by_what_they_are(&objects, &prefix);
     for (slice, value) in [
         ("_all", None),
@@ -39,7 +39,7 @@ fn every_panel_shows_something_and_the_main_ones_what_a_recount_says() {
         ("country", Some("DE")),
     ] {
         let told = log.recount(|row| value.is_none_or(|value| row.country == value));
-        assert_recount(&objects, &prefix, slice, value, &told);
+        assert_recount(&objects, &prefix, ("fraud", "1h"), (slice, value), &told);
     }
 }
 
@@ -189,16 +189,16 @@ fn asked(query: &Value, fields: &mut Vec<String>) {
 }
 
 /// The figures of Model quality, with one slice chosen.
-fn assert_recount(
+pub(super) fn assert_recount(
     objects: &[Value],
     prefix: &Prefix,
-    slice: &str,
-    value: Option<&str>,
+    (pipeline, window): (&str, &str),
+    (slice, value): (&str, Option<&str>),
     told: &Told,
 ) {
     let mut filters = vec![
-        json!({ "term": { "pipeline": "fraud" } }),
-        json!({ "term": { "window.length": "1h" } }),
+        json!({ "term": { "pipeline": pipeline } }),
+        json!({ "term": { "window.length": window } }),
         json!({ "term": { "slice.name": slice } }),
     ];
     filters.extend(value.map(|value| json!({ "term": { "slice.value": value } })));
@@ -232,7 +232,7 @@ fn assert_recount(
 }
 
 /// Over one window, a formula is what the engine wrote into the window's document; the interval ends too.
-fn assert_formulas_are_the_engines(objects: &[Value], prefix: &Prefix) {
+pub(super) fn assert_formulas_are_the_engines(objects: &[Value], prefix: &Prefix, pipeline: &str) {
     let charts = charts(objects);
     let formula = |metric: &str, column: &str| {
         let name = format!("[modelbeat] Model quality / {metric} over time");
@@ -251,7 +251,7 @@ fn assert_formulas_are_the_engines(objects: &[Value], prefix: &Prefix) {
             (formula(metric, "high"), format!("interval.{name}.high")),
         ];
         let windows = json!({ "bool": { "filter": [
-            { "term": { "event.dataset": "modelbeat.quality" } }, { "term": { "pipeline": "fraud" } },
+            { "term": { "event.dataset": "modelbeat.quality" } }, { "term": { "pipeline": pipeline } },
         ] } });
         prefix
             .cluster()
