@@ -1,6 +1,6 @@
-//! The agent's page, as a person sees it, in a real browser: what it shows is what the agent's API says and what stands in
-//! the documents; it moves; it can be sorted, read in the dark, on a phone, with a keyboard and with a screen reader; and
-//! nothing that a log says is more than text to it.
+//! The agent's page, as a person sees it, in a real browser: what it shows is what the agent's API says, what stands in the
+//! documents, and what a count of the demo's own logs comes to; it moves; it can be sorted, read in the dark, on a phone, with
+//! a keyboard and with a screen reader; and nothing that a log says is more than text to it.
 //!
 //! `UPDATE_PICTURE=1 tests/run on_screen` takes README's picture anew; else it goes to `target/status-page.png`.
 
@@ -14,8 +14,9 @@ use std::path::Path;
 
 use crate::agent::{Home, Modelbeat};
 use crate::browser::Page;
+use crate::demo::written::Written;
 use crate::wait;
-use shown::{Shown, Written, sorted};
+use shown::{Shown, Windows, sorted};
 use small::{HOSTILE, Small};
 
 /// README's picture: large enough to read, small enough to keep.
@@ -70,10 +71,24 @@ fn a_demo_is_watched_from_its_first_days_to_its_end() {
         let shown = Shown::on(&mut page);
         shown.compare_with_status(&told).map(|()| shown)
     });
-    let written = Written::under(&home.path("demo/documents"));
-    shown
-        .compare_with_documents(&written)
-        .unwrap_or_else(|why| panic!("{why}"));
+    let folder = home.path("demo");
+    let documents = folder.join("documents");
+    for (what, compared) in [
+        (
+            "window",
+            shown.compare_with_documents(&Windows::under(&documents)),
+        ),
+        (
+            "predictions",
+            shown.compare_with_predictions(&Written::in_documents(&documents)),
+        ),
+        (
+            "logs and labels",
+            shown.compare_with_predictions(&Written::by_the_server(&folder)),
+        ),
+    ] {
+        compared.unwrap_or_else(|why| panic!("against the {what}: {why}"));
+    }
 
     page.evaluate("document.querySelector('#series [data-sort=\"accuracy\"]').click()");
     let (order, first) = sorted(&mut page, "accuracy");

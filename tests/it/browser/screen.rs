@@ -59,10 +59,9 @@ impl Page {
             .collect()
     }
 
-    /// What the screen shows, as PNG; without scroll bars.
+    /// What the screen shows, as PNG.
     #[track_caller]
     pub(crate) fn picture(&mut self) -> Vec<u8> {
-        self.command("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let taken = self.command("Page.captureScreenshot", &json!({ "format": "png" }));
         let data = taken["data"].as_str().expect("a picture");
         STANDARD.decode(data).expect("base64")
