@@ -182,6 +182,9 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network", "Accessibility"] {
             self.command(&format!("{domain}.enable"), &json!({}));
         }
+        // A picture is of the page.
+        let hidden = json!({ "hidden": true });
+        self.command("Emulation.setScrollbarsHidden", &hidden);
         // A page nobody looks at has no focus to move.
         let on = json!({ "enabled": true });
         self.command("Emulation.setFocusEmulationEnabled", &on);

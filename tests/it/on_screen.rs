@@ -1,6 +1,6 @@
-//! The agent's page, as a person sees it, in a real browser: what it shows is what the agent's API says and what stands in
-//! the documents; it moves; it can be sorted, read in the dark, on a phone, with a keyboard and with a screen reader; and
-//! nothing that a log says is more than text to it.
+//! The agent's page, as a person sees it, in a real browser: what it shows is what the agent's API says, what stands in the
+//! documents, and what a count of the demo's own logs comes to; it moves; it can be sorted, read in the dark, on a phone, with
+//! a keyboard and with a screen reader; and nothing that a log says is more than text to it.
 //!
 //! `UPDATE_PICTURE=1 tests/run on_screen` takes README's picture anew; else it goes to `target/status-page.png`.
 
@@ -14,8 +14,9 @@ use std::path::Path;
 
 use crate::agent::{Home, Modelbeat};
 use crate::browser::Page;
+use crate::demo::written::Written;
 use crate::wait;
-use shown::{Shown, Written, sorted};
+use shown::{Shown, Windows, sorted};
 use small::{HOSTILE, Small};
 
 /// README's picture: large enough to read, small enough to keep.
@@ -70,10 +71,24 @@ fn a_demo_is_watched_from_its_first_days_to_its_end() {
         let shown = Shown::on(&mut page);
         shown.compare_with_status(&told).map(|()| shown)
     });
-    let written = Written::under(&home.path("demo/documents"));
-    shown
-        .compare_with_documents(&written)
-        .unwrap_or_else(|why| panic!("{why}"));
+    let folder = home.path("demo");
+    let documents = folder.join("documents");
+    for (what, compared) in [
+        (
+            "window",
+            shown.compare_with_documents(&Windows::under(&documents)),
+        ),
+        (
+            "predictions",
+            shown.compare_with_predictions(&Written::in_documents(&documents)),
+        ),
+        (
+            "logs and labels",
+            shown.compare_with_predictions(&Written::by_the_server(&folder)),
+        ),
+    ] {
+        compared.unwrap_or_else(|why| panic!("against the {what}: {why}"));
+    }
 
     page.evaluate("document.querySelector('#series [data-sort=\"accuracy\"]').click()");
     let (order, first) = sorted(&mut page, "accuracy");
@@ -89,6 +104,10 @@ fn a_demo_is_watched_from_its_first_days_to_its_end() {
         "{first:?} {second:?}"
     );
 
+    let incident = demo.wait_for_words("  Incident: recall in ");
+    assert_the_incident_is_seen(&mut page, &incident);
+    // From the head to the last row of charts.
+    page.size(1280, 1128);
     save_picture(&page.picture());
     drop(page);
     demo.stop().expect_code(0);
@@ -187,6 +206,61 @@ fn a_screen_reader_finds_a_name_for_everything() {
 }
 
 #[test]
+fn a_page_whose_agent_is_gone_says_so() {
+    let home = Home::new();
+    let small = Small::start(&home);
+    let mut page = small.open();
+    drop(small);
+    page.until("it to say so", "document.body.dataset.state === 'stale'");
+    let words = page.evaluate("document.querySelector('#updated').textContent");
+    assert!(
+        words.as_str().unwrap().starts_with("No answer for "),
+        "{words}"
+    );
+    let complaints = page.take_complaints();
+    assert!(
+        complaints
+            .iter()
+            .all(|told| told.contains("ERR_CONNECTION_REFUSED")),
+        "{complaints:#?}"
+    );
+}
+
+#[test]
+fn a_page_asks_for_the_token_where_there_is_one() {
+    let home = Home::new();
+    let small = Small::start_with_token(&home, "s3cret");
+    let mut page = Page::open(&small.address);
+    for (token, seen) in [
+        (
+            "wrong",
+            "document.querySelector('#token .wrong').textContent",
+        ),
+        (
+            "s3cret",
+            "document.body.dataset.state === 'live' && !document.querySelector('main').hidden",
+        ),
+    ] {
+        page.until("it to ask", "document.body.dataset.state === 'token'");
+        page.evaluate("document.querySelector('#token input').focus()");
+        page.write(token);
+        page.press("Enter");
+        page.until(token, seen);
+    }
+    assert_eq!(
+        page.evaluate("document.querySelector('#token').hidden"),
+        true
+    );
+    let complaints = page.take_complaints();
+    assert!(
+        complaints
+            .iter()
+            .all(|told| told.contains("401 (Unauthorized)")),
+        "{complaints:#?}"
+    );
+}
+
+#[test]
 fn what_a_log_says_is_only_text() {
     let home = Home::new();
     let small = Small::start(&home);
@@ -228,6 +302,35 @@ fn a_script_that_is_not_the_pages_own_does_not_run() {
         }
     });
     assert_eq!(page.evaluate("window.owned === undefined"), true);
+}
+
+/// What the demo says it found, `FR was 0.182 from 2026-11-19 to 2026-11-21 (3 days), …`, is in the chart of that country's
+/// recall: a person reads it in the table below.
+#[track_caller]
+fn assert_the_incident_is_seen(page: &mut Page, incident: &str) {
+    let words: Vec<&str> = incident.split(' ').collect();
+    let [country, "was", _, "from", first, "to", last, ..] = words[..] else {
+        panic!("no incident: {incident}");
+    };
+    for (choice, value) in [("window", "1d"), ("slice", &format!("country={country}"))] {
+        page.evaluate(&format!(
+            "(select => {{ select.value = '{value}'; select.dispatchEvent(new Event('change')) }})(document.querySelector('#{choice}'))"
+        ));
+    }
+    let chart = "document.querySelector('[data-chart=\"recall\"]')";
+    page.evaluate(&format!("{chart}.querySelector('summary').click()"));
+    for day in [first, last] {
+        let row = format!(
+            "[...{chart}.querySelectorAll('tbody tr')].find(row => row.cells[0].textContent === '{day}')"
+        );
+        page.until(&format!("{day} in the table"), &format!("!!{row}"));
+        let recall = page.evaluate(&format!("Number({row}.cells[1].dataset.value)"));
+        assert!(
+            recall.as_f64().is_some_and(|recall| recall < 0.5),
+            "{day}: {recall}"
+        );
+    }
+    page.evaluate(&format!("{chart}.querySelector('summary').click()"));
 }
 
 /// For README if that is asked for; else where a person may look.

@@ -22,6 +22,12 @@ impl Page {
         self.command("Input.dispatchKeyEvent", &stroke);
     }
 
+    /// Text, put in where the cursor is.
+    #[track_caller]
+    pub(crate) fn write(&mut self, text: &str) {
+        self.command("Input.insertText", &json!({ "text": text }));
+    }
+
     /// A screen of this many CSS pixels.
     #[track_caller]
     pub(crate) fn size(&mut self, width: u32, height: u32) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::browser::Page;
+use crate::demo::written::{Row, Written};
 use crate::documents::field;
 
 /// Those of a binary task.
@@ -32,7 +33,7 @@ impl Shown {
                  { value: tile.dataset.value, low: tile.dataset.low, high: tile.dataset.high },
                ]);
                return {
-                 start: Number(tiles.dataset.start), window: tiles.dataset.window,
+                 start: Number(tiles.dataset.start), end: Number(tiles.dataset.end), window: tiles.dataset.window,
                  model: chosen('model'), version: chosen('version'), slice: chosen('slice'),
                  metrics: Object.fromEntries(numbers),
                };
@@ -58,11 +59,11 @@ impl Shown {
     }
 
     /// That each number is the one in the document of that window.
-    pub(super) fn compare_with_documents(&self, written: &Written) -> Result<(), String> {
+    pub(super) fn compare_with_documents(&self, windows: &Windows) -> Result<(), String> {
         let text = |name: &str| self.0[name].as_str().unwrap_or_default().to_owned();
         let start = self.0["start"].as_i64().unwrap_or_default();
         let key = (text("window"), start, text("version"));
-        let document = written
+        let document = windows
             .0
             .get(&key)
             .ok_or_else(|| format!("no document about {key:?}"))?;
@@ -75,11 +76,42 @@ impl Shown {
         })
     }
 
+    /// That accuracy and coverage are what a count of the predictions comes to.
+    pub(super) fn compare_with_predictions(&self, all: &Written) -> Result<(), String> {
+        let bound = |end: &str| self.0[end].as_i64().unwrap_or_default();
+        let of_window = |row: &&Row| {
+            (bound("start")..bound("end")).contains(&row.time.as_millisecond())
+                && self.0["version"] == *row.version
+        };
+        let rows: Vec<&Row> = all.rows.values().filter(of_window).collect();
+        let labelled = rows
+            .iter()
+            .filter_map(|row| Some((row.is_flagged, row.label?.1)));
+        let labelled: Vec<(bool, bool)> = labelled.collect();
+        let right = labelled
+            .iter()
+            .filter(|(predicted, actual)| predicted == actual);
+        let recount = [
+            ("accuracy", right.count() as f64 / labelled.len() as f64),
+            ("coverage", labelled.len() as f64 / rows.len() as f64),
+        ];
+        for (metric, counted) in recount {
+            let shown = self.number(metric, "value");
+            if shown.is_none_or(|shown| (shown - counted).abs() > LAST_BIT) {
+                return Err(format!("{metric}: counted {counted}, shown {self:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&self, metric: &str, part: &str) -> Option<f64> {
+        self.0["metrics"][metric][part].as_str()?.parse().ok()
+    }
+
     fn compare(&self, other: impl Fn(&str, &str) -> Option<f64>) -> Result<(), String> {
         for metric in METRICS {
             for part in ["value", "low", "high"] {
-                let shown = self.0["metrics"][metric][part].as_str();
-                let shown = shown.and_then(|text| text.parse::<f64>().ok());
+                let shown = self.number(metric, part);
                 let other = other(metric, part);
                 let same = match (shown, other) {
                     (Some(shown), Some(other)) => (shown - other).abs() < LAST_BIT,
@@ -97,9 +129,9 @@ impl Shown {
 }
 
 /// The quality documents of wholes, as they were written last: length, start in ms and version of a window → document.
-pub(super) struct Written(BTreeMap<(String, i64, String), Value>);
+pub(super) struct Windows(BTreeMap<(String, i64, String), Value>);
 
-impl Written {
+impl Windows {
     #[track_caller]
     pub(super) fn under(folder: &Path) -> Self {
         let mut last = BTreeMap::new();

@@ -33,17 +33,23 @@ const START: u64 = 1_767_322_800;
 const PREDICTIONS: u64 = 60;
 
 pub(super) struct Small {
+    pub(super) address: String,
     _agent: Agent,
-    address: String,
 }
 
 impl Small {
     pub(super) fn start(home: &Home) -> Self {
+        Self::start_with_token(home, "")
+    }
+
+    /// No token: nobody is asked for one.
+    pub(super) fn start_with_token(home: &Home, token: &str) -> Self {
         home.write("logs/events.jsonl", &events());
         let pipeline = home.write("pipeline.yml", PIPELINE);
         let mut agent = Modelbeat::run(home, &pipeline)
             .argument("--status-listen")
             .argument("0")
+            .env("MODELBEAT_STATUS_TOKEN", token)
             .start();
         let line = agent.wait_for_log("status is listening");
         let address = line["address"].as_str().expect("an address");
