@@ -32,6 +32,11 @@ pub mod page_hinkley;
 mod sample;
 pub mod shift;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod reference_tests;
+
 use serde::{Deserialize, Serialize};
 
 pub use adwin::Adwin;
@@ -39,7 +44,7 @@ pub use chart::Chart;
 pub use feed::{Feed, TAIL_MAX};
 pub use page_hinkley::PageHinkley;
 pub use sample::Sample;
-pub use shift::{Shift, shift};
+pub use shift::{Shift, shift, side_by_side};
 
 /// Values that a window counts for at most, with detectors of single values.
 pub const VALUES_MAX: u64 = 1_000;

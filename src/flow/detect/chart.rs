@@ -11,7 +11,7 @@
 //! - φ ≥ 1 is how much more the baseline's windows differed than s² explains: Σ nⱼ(xⱼ − c)²/s² over its degrees of freedom
 //!   (Laney's p′ chart is the same idea). Windows of 100,000 labels would otherwise alarm at what every day does.
 //! - A proportion near 0 or 1 is skewed, so the limits lean by Cornish and Fisher: L + (L² − 1)·γ/6 above and L − (L² − 1)·γ/6 below,
-//!   γ the skewness of z. Without it one error where 0.05 are expected would be an alarm.
+//!   γ the skewness of z, and never below L/2. Without it one error where 0.05 are expected would be an alarm.
 //! - c of a proportion is (hits + ½) / (trials + 1): a baseline without a single error has limits, too.
 //!
 //! **Too few**: a window with fewer than `pool_below` counts waits and is pooled with the next, until they have it together.
@@ -216,8 +216,10 @@ impl Judge {
         let deviation = (self.variance * (self.spread + estimated)).sqrt();
         let skewness = self.skewness * self.lean / self.spread.powf(1.5);
         let lean = (settings.limit.powi(2) - 1.0) * skewness / 6.0;
-        let mut low = self.center - (settings.limit - lean) * deviation;
-        let mut high = self.center + (settings.limit + lean) * deviation;
+        // On the short side of a very skewed level the expansion would cross the baseline.
+        let shortest = settings.limit / 2.0;
+        let mut low = self.center - (settings.limit - lean).max(shortest) * deviation;
+        let mut high = self.center + (settings.limit + lean).max(shortest) * deviation;
         if self.is_share {
             low = low.clamp(0.0, self.center);
             high = high.clamp(self.center, 1.0);
