@@ -42,9 +42,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            lambda: 0.2,
+            lambda: 0.3,
             limit: 3.5,
-            baseline_windows: 20,
+            baseline_windows: 30,
             baseline_counts: 1_000,
             pool_below: 30,
         }

@@ -223,7 +223,7 @@ fn small_windows_are_judged_together() {
 fn one_error_is_no_alarm_where_there_were_none() {
     let mut chart = Chart::new(chart::Settings::default());
     let alarms = |chart: &mut Chart, hits| chart.update(&Sample::Share { hits, trials: 500 }).turn;
-    for _ in 0..20 {
+    for _ in 0..30 {
         assert_eq!(alarms(&mut chart, 0), None);
     }
     assert!(chart.has_learned());

@@ -78,7 +78,7 @@ impl Sample {
 }
 
 impl Part {
-    /// Both together (Chan, Golub & LeVeque 1983).
+    /// Both together (Chan et al. 1983).
     pub(super) fn and(&self, other: &Self) -> Self {
         let count = self.count.saturating_add(other.count);
         let hits = self.hits.zip(other.hits);
