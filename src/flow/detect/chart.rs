@@ -3,7 +3,9 @@
 //! The level z is a moving average of the windows' values, zᵢ = λ·xᵢ + (1 − λ)·zᵢ₋₁, z₀ the baseline's mean c. Its limits are c ± L·σᵢ
 //! (Roberts 1959; Lucas & Saccucci 1990), and σᵢ is the exact one, from the first window on, for the sizes there were:
 //!
-//!     σᵢ² = φ·s²·(Aᵢ + (1 − (1 − λ)ⁱ)² / N),    Aᵢ = λ²/nᵢ + (1 − λ)²·Aᵢ₋₁,    A₀ = 0
+//! ```text
+//! σᵢ² = φ·s²·(Aᵢ + (1 − (1 − λ)ⁱ)² / N),    Aᵢ = λ²/nᵢ + (1 − λ)²·Aᵢ₋₁,    A₀ = 0
+//! ```
 //!
 //! - s²/nᵢ is the variance of a window's value: c(1 − c)/nᵢ of a proportion, the pooled variance within windows of a mean, that
 //!   between the windows of a single figure (nᵢ = 1).
