@@ -6,7 +6,8 @@
 //! anew. The tests hold it to river's own output.
 //!
 //! Bound: a row holds `max_buckets` summaries of 16 bytes and the window doubles with each row, so 10⁹ values take 28
-//! rows (2.6 KiB by default), and no count of values fills more than 64 (6 KiB; 33 KiB at the most buckets allowed).
+//! rows (2.6 KiB by default), and no count of values fills more than 64 (6 KiB; 33 KiB at the most buckets allowed). Vectors
+//! that grew after a restart may take twice that.
 
 use serde::{Deserialize, Serialize};
 

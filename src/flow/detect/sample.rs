@@ -41,6 +41,11 @@ pub(super) struct Part {
 }
 
 impl Sample {
+    /// True if a detector can learn from it.
+    pub(super) fn is_something(&self) -> bool {
+        self.part().is_some()
+    }
+
     /// Its moments; `None` if it holds nothing, or nothing that could be: no trials, more hits than trials, a figure that is
     /// not finite.
     pub(super) fn part(&self) -> Option<Part> {
