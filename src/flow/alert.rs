@@ -32,6 +32,6 @@ pub use names::metrics;
 pub use notice::{Change, Notice, Severity};
 pub use reading::{Published, Reading};
 pub use rule::{
-    Against, Anomaly, Basis, By, Check, Missing, RULES_MAX, Rule, Settings, Shift, Side,
+    Against, Basis, By, Check, Detection, Missing, RULES_MAX, Rule, Settings, Shift, Side,
     SilenceRule, Threshold, Watch, WindowRule,
 };

@@ -8,9 +8,10 @@ use crate::config::quality::milliseconds;
 use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::flow::alert::{
-    Against, Anomaly, Basis, By, Check, Missing, Rule, Severity, Shift, Side, SilenceRule,
+    Against, Basis, By, Check, Detection, Missing, Rule, Severity, Shift, Side, SilenceRule,
     Threshold, Watch, WindowRule,
 };
+use crate::flow::detect::{Adwin, Chart, Detector, PageHinkley, adwin, chart, page_hinkley};
 use crate::flow::windows::Length;
 
 /// Default of `wait`: what came in by the end of a window is counted and published by then.
@@ -19,10 +20,7 @@ const WAIT_MS: i64 = 60_000;
 /// Default of `limit`: one window in two thousand is as far from the reference by chance, on one side.
 const LIMIT: f64 = 3.3;
 
-/// Default of `anomaly.weight`.
-const WEIGHT: f64 = 0.5;
-
-/// Default of `anomaly.reference` and of `change.windows`, in windows: two days of hours.
+/// Default of `change.windows`: two days of hours.
 const REFERENCE: u32 = 48;
 
 /// As many names, and as many slices, are more than anybody reads.
@@ -129,7 +127,8 @@ fn windows(
         .and_then(|item| item.duration(Duration::ZERO..=Duration::from_hours(24 * 31)));
     let open_item = section.get("open");
     let open = open_item.clone().and_then(Item::boolean).unwrap_or(false);
-    let check = check(section);
+    let support = min_support.unwrap_or(known.min_support);
+    let check = check(section, support);
     if let (Some(item), true, Some(check)) = (&open_item, open, &check)
         && !matches!(check, Check::Threshold(_))
     {
@@ -144,7 +143,7 @@ fn windows(
         model,
         version,
         slices,
-        min_support: min_support.unwrap_or(known.min_support),
+        min_support: support,
         windows_in_a_row: row.unwrap_or(1),
         wait_ms: wait.map_or(WAIT_MS, milliseconds),
         open,
@@ -152,13 +151,14 @@ fn windows(
     })
 }
 
-/// Exactly one of `below`, `above`, `change` and `anomaly`.
-fn check(section: &mut Section<'_>) -> Option<Check> {
+/// Exactly one of `below`, `above`, `change`, `anomaly` and `drift`.
+fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
     let checks = [
         section.get("below"),
         section.get("above"),
         section.get("change"),
         section.get("anomaly"),
+        section.get("drift"),
     ];
     let (clear, basis) = (section.get("clear"), section.get("on"));
     let given = checks.iter().flatten().count();
@@ -168,11 +168,11 @@ fn check(section: &mut Section<'_>) -> Option<Check> {
         } else {
             "a rule has one check"
         };
-        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `silence: 15m`";
+        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `silence: 15m`";
         section.fault(what, help);
         return None;
     }
-    let [below, above, change, anomaly] = checks;
+    let [below, above, change, anomaly, drift] = checks;
     let is_threshold = below.is_some() || above.is_some();
     for item in [&clear, &basis].into_iter().flatten() {
         if !is_threshold {
@@ -186,7 +186,10 @@ fn check(section: &mut Section<'_>) -> Option<Check> {
         return shift(item.section()?).map(Check::Change);
     }
     if let Some(item) = anomaly {
-        return self::anomaly(item.section()?).map(Check::Anomaly);
+        return self::anomaly(item.section()?, min_support).map(Check::Detection);
+    }
+    if let Some(item) = drift {
+        return self::drift(item.section()?).map(Check::Detection);
     }
     let (side, item) = match (below, above) {
         (Some(item), _) => (Side::Below, item),
@@ -275,28 +278,80 @@ fn shift(mut section: Section<'_>) -> Option<Shift> {
     })
 }
 
-/// `{direction: down, limit: 3.3, weight: 0.5, reference: 48}`
-fn anomaly(mut section: Section<'_>) -> Option<Anomaly> {
-    let side = section.get("direction").map(|item| {
-        item.one_of(&[
-            ("down", Some(Side::Below)),
-            ("up", Some(Side::Above)),
-            ("both", None),
-        ])
-    });
+/// `{direction: down, limit: 3.5, weight: 0.3, reference: 30}`
+fn anomaly(mut section: Section<'_>, min_support: u64) -> Option<Detection> {
+    let default = chart::Settings::default();
+    let side = direction(section.get("direction"));
     let limit = section.get("limit").map(|item| item.number(0.5..=100.0));
     let weight = section.get("weight").map(|item| item.number(0.01..=1.0));
     let reference = section
         .get("reference")
-        .map(|item| item.integer(8..=1_000))
+        .map(|item| item.integer(2..=1_000))
         .map(|windows| windows.and_then(|windows| u32::try_from(windows).ok()));
     section.finish();
-    Some(Anomaly {
-        side: side.unwrap_or(Some(None))?,
-        weight: weight.unwrap_or(Some(WEIGHT))?,
-        limit: limit.unwrap_or(Some(LIMIT))?,
-        reference: reference.unwrap_or(Some(REFERENCE))?,
+    let baseline_windows = reference.unwrap_or(Some(default.baseline_windows))?;
+    let settings = chart::Settings {
+        lambda: weight.unwrap_or(Some(default.lambda))?,
+        limit: limit.unwrap_or(Some(default.limit))?,
+        baseline_windows,
+        baseline_counts: default.baseline_counts,
+        pool_below: min_support,
+    };
+    Some(Detection {
+        detector: Detector::Chart(Chart::new(settings)),
+        side: side?,
     })
+}
+
+/// `{method: adwin, direction: down, delta: 0.002}`, by river's names.
+fn drift(mut section: Section<'_>) -> Option<Detection> {
+    let method = section
+        .require("method")
+        .and_then(|item| item.one_of(&[("adwin", true), ("page_hinkley", false)]));
+    let side = direction(section.get("direction"));
+    let delta_item = section.get("delta");
+    let threshold = section.get("threshold");
+    if let (Some(item), Some(true)) = (&threshold, method) {
+        item.fault(
+            "`threshold` belongs to `method: page_hinkley`",
+            "leave it out",
+        );
+    }
+    let threshold = threshold.map(|item| item.number(f64::MIN_POSITIVE..=1e9));
+    section.finish();
+    let (side, method) = (side?, method?);
+    let detector = if method {
+        let default = adwin::Settings::default();
+        let delta = delta_item.map(|item| item.number(1e-12..=0.5));
+        Detector::Adwin(Adwin::new(adwin::Settings {
+            delta: delta.unwrap_or(Some(default.delta))?,
+            ..default
+        }))
+    } else {
+        let default = page_hinkley::Settings::default();
+        let delta = delta_item.map(|item| item.number(0.0..=1e9));
+        Detector::PageHinkley(PageHinkley::new(page_hinkley::Settings {
+            delta: delta.unwrap_or(Some(default.delta))?,
+            threshold: threshold.unwrap_or(Some(default.threshold))?,
+            mode: match side {
+                None => page_hinkley::Mode::Both,
+                Some(Side::Below) => page_hinkley::Mode::Down,
+                Some(Side::Above) => page_hinkley::Mode::Up,
+            },
+            ..default
+        }))
+    };
+    Some(Detection { detector, side })
+}
+
+/// Which way is bad; `Some(None)`: both.
+fn direction(item: Option<Item<'_>>) -> Option<Option<Side>> {
+    let Some(item) = item else { return Some(None) };
+    item.one_of(&[
+        ("down", Some(Side::Below)),
+        ("up", Some(Side::Above)),
+        ("both", None),
+    ])
 }
 
 /// `0.05`, or `10%` of the reference.

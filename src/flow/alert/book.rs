@@ -19,12 +19,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::flow::alert::calendar::Stretch;
 use crate::flow::alert::event::{At, Event, Subject};
 use crate::flow::alert::history::{History, Patience, Verdict};
+use crate::flow::alert::judge::detection::{judge as judge_by_detector, sample};
 use crate::flow::alert::judge::{Judged, judge};
 use crate::flow::alert::life::{Alert, Move, Phase, next};
 use crate::flow::alert::reading::Reading;
-use crate::flow::alert::rule::{Rule, Settings, WindowRule};
+use crate::flow::alert::rule::{Check, Detection, REPAIRABLE, Rule, Settings, WindowRule};
+use crate::flow::detect::Feed;
 use crate::flow::document::{WindowIdentity, window_id};
 use crate::flow::event::Timestamp;
 use crate::flow::windows::Length;
@@ -80,6 +83,8 @@ struct Watched {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Knowledge {
     history: History,
+    /// The rule's detector and its windows.
+    feed: Option<Feed>,
     alert: Option<Alert>,
     /// Ids that were given.
     given: Given,
@@ -247,61 +252,70 @@ impl Book {
     }
 
     fn look_at(&mut self, place: usize, subject: &Subject, start: Timestamp, now: Timestamp) {
-        let (Some(rule), Some(judged)) = (
-            self.settings.rules.get(place),
-            self.judge(place, subject, start),
-        ) else {
+        let judged = self.judged(place, subject, start);
+        let (Some(rule), Some(watched)) =
+            (self.settings.rules.get(place), self.watched.get_mut(place))
+        else {
             return;
         };
-        // What later windows were compared with may have changed by it.
-        let known = |book: &Self| {
-            let watched = book.watched.get(place)?;
-            Some(watched.subjects.get(subject)?.history.bad_after(start))
-        };
-        let later: Vec<(Timestamp, Judged)> = known(self)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|start| Some((start, self.judge(place, subject, start)?)))
-            .collect();
-        let muted = is_muted(&self.settings, rule, now);
-        let Some(watched) = self.watched.get_mut(place) else {
+        let (Some(on), Some(known)) = (rule.windows(), watched.subjects.get_mut(subject)) else {
             return;
         };
-        let Some(known) = watched.subjects.get_mut(subject) else {
-            return;
-        };
-        let before = known.history.found(start, judged.verdict);
-        for (start, judged) in later {
-            known.history.found(start, judged.verdict);
+        let mut found = Judged::UNKNOWN;
+        let mut before = None;
+        for (at, judged) in judged {
+            let was = known.history.found(at, judged.verdict, at == start);
+            if at == start {
+                (found, before) = (judged, was);
+            }
         }
-        let Some(on) = rule.windows() else { return };
         let verdicts = known.history.newest_first();
         let verdicts = verdicts.map(|(start, window)| (start, window.verdict()));
         let phase = known.alert.as_ref().map(|alert| alert.phase);
         let Some(step) = next(phase, verdicts, on.windows_in_a_row) else {
             return;
         };
-        let is_repaired = before == Some(Verdict::Breach) && judged.verdict != Verdict::Breach;
         let event = Event {
             window: known.history.get(start).map(|window| At {
                 start,
                 end: window.until,
                 length: on.window.to_string(),
             }),
-            ..words::measured(rule, on, subject, known.reading(start), judged)
+            at: now,
+            muted: is_muted(&self.settings, rule, now),
+            ..words::measured(rule, on, subject, known.reading(start), found)
         };
+        let is_repaired = before == Some(Verdict::Breach) && found.verdict != Verdict::Breach;
         let reason = match step.to {
             Phase::Resolved => words::over(&event, is_repaired),
-            _ => words::bad(&event, on, step.row),
+            _ => words::bad(&event, on, found, step.row),
         };
-        let event = Event {
-            reason,
-            at: now,
-            muted,
-            ..event
-        };
-        let parts = [self.pipeline.as_str(), self.agent.as_str()];
-        known.change(&parts, &mut self.outbox, rule, step, event);
+        let owner = [self.pipeline.as_str(), self.agent.as_str()];
+        let event = Event { reason, ..event };
+        known.change(&owner, &mut self.outbox, rule, step, event);
+    }
+
+    /// What the window at `start` is now, and those that are what they are because of it.
+    fn judged(
+        &mut self,
+        place: usize,
+        subject: &Subject,
+        start: Timestamp,
+    ) -> Vec<(Timestamp, Judged)> {
+        let on = self.settings.rules.get(place).and_then(Rule::windows);
+        if let Some(Check::Detection(detection)) = on.map(|on| &on.check) {
+            let maintained = &self.settings.maintenance;
+            let watched = self.watched.get_mut(place);
+            let known = watched.and_then(|watched| watched.subjects.get_mut(subject));
+            return known.map_or_else(Vec::new, |known| known.detect(detection, maintained, start));
+        }
+        // What later windows were compared with may have changed.
+        let watched = self.watched.get(place);
+        let known = watched.and_then(|watched| watched.subjects.get(subject));
+        let later = known.map_or_else(Vec::new, |known| known.history.bad_after(start));
+        let all = std::iter::once(start).chain(later);
+        all.filter_map(|start| Some((start, self.judge(place, subject, start)?)))
+            .collect()
     }
 
     /// Judges a window as it is now; `None` if it is not there.
@@ -310,11 +324,7 @@ impl Book {
         let subjects = &self.watched.get(place)?.subjects;
         let history = &subjects.get(subject)?.history;
         let until = history.get(start)?.until;
-        let maintained = &self.settings.maintenance;
-        if maintained
-            .iter()
-            .any(|stretch| stretch.overlaps(start, until))
-        {
+        if is_maintained(&self.settings.maintenance, start, until) {
             return Some(Judged::UNKNOWN);
         }
         let other = |version: &str| {
@@ -412,6 +422,31 @@ impl Watched {
 }
 
 impl Knowledge {
+    /// Feeds the window at `start` to the subject's detector. Returns what every window is that may still change.
+    fn detect(
+        &mut self,
+        detection: &Detection,
+        maintained: &[Stretch],
+        start: Timestamp,
+    ) -> Vec<(Timestamp, Judged)> {
+        let Some(window) = self.history.get(start) else {
+            return Vec::new();
+        };
+        let maintained = is_maintained(maintained, start, window.until);
+        let sample = sample(window.reading).filter(|_| !maintained);
+        let feed = self
+            .feed
+            .get_or_insert_with(|| Feed::new(detection.detector.clone()));
+        let judged = judge_by_detector(detection, feed, start, sample);
+        if let Some((oldest, _)) = judged.iter().rev().nth(REPAIRABLE) {
+            feed.settle(*oldest);
+        }
+        // Without a number it is not in the feed.
+        let is_there = judged.iter().any(|(at, _)| *at == start);
+        let missing = (!is_there).then_some((start, Judged::UNKNOWN));
+        judged.into_iter().chain(missing).collect()
+    }
+
     fn reading(&self, start: Timestamp) -> Reading {
         self.history
             .get(start)
@@ -501,6 +536,12 @@ fn subject_of(window: &WindowIdentity<'_>) -> Subject {
             .slice_value
             .map(|value| (window.slice_name.to_owned(), value.to_owned())),
     }
+}
+
+fn is_maintained(maintained: &[Stretch], start: Timestamp, until: Timestamp) -> bool {
+    maintained
+        .iter()
+        .any(|stretch| stretch.overlaps(start, until))
 }
 
 fn is_muted(settings: &Settings, rule: &Rule, now: Timestamp) -> bool {

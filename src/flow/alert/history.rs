@@ -115,11 +115,23 @@ impl History {
         self.0.values().filter_map(|window| window.due).min()
     }
 
-    /// Writes down what a look found. Returns what the window had been found to be before.
-    pub(super) fn found(&mut self, start: Timestamp, verdict: Verdict) -> Option<Verdict> {
+    /// Writes down what a window was found to be, `looked`: by a look at itself. Returns what it was before. One that nobody
+    /// has looked at yet stays so.
+    pub(super) fn found(
+        &mut self,
+        start: Timestamp,
+        verdict: Verdict,
+        looked: bool,
+    ) -> Option<Verdict> {
         let window = self.0.get_mut(&start)?;
-        window.due = None;
-        let support = window.reading.support;
+        let support = match window.looked {
+            Some(before) if !looked => before.support,
+            None if !looked => return None,
+            _ => window.reading.support,
+        };
+        if looked {
+            window.due = None;
+        }
         let before = window.looked.replace(Looked { support, verdict });
         before.map(|looked| looked.verdict)
     }

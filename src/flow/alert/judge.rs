@@ -1,7 +1,7 @@
 //! Is a window bad? Decided from its number, what stands behind it, and what it is compared with; pure arithmetic.
 
-mod anomaly;
 mod change;
+pub(super) mod detection;
 
 use crate::flow::alert::history::{History, Verdict, Window};
 use crate::flow::alert::reading::Reading;
@@ -14,8 +14,8 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
     /// The value beyond which it is bad, or the reference it was compared with.
     pub(super) limit: Option<f64>,
-    /// Standard errors from the reference.
-    pub(super) errors: Option<f64>,
+    /// Where a detector sees the level.
+    pub(super) level: Option<f64>,
 }
 
 impl Judged {
@@ -23,7 +23,7 @@ impl Judged {
     pub(super) const UNKNOWN: Self = Self {
         verdict: Verdict::Unknown,
         limit: None,
-        errors: None,
+        level: None,
     };
 }
 
@@ -38,18 +38,14 @@ pub(super) fn judge(
         return Judged::UNKNOWN;
     };
     let reading = window.reading;
-    // An anomaly is told from several windows together: small ones count, too.
-    let enough = match rule.check {
-        Check::Anomaly(_) => 1,
-        Check::Threshold(_) | Check::Change(_) => rule.min_support,
-    };
-    if reading.value.is_none() || reading.support < enough {
+    if reading.value.is_none() || reading.support < rule.min_support {
         return Judged::UNKNOWN;
     }
     match &rule.check {
         Check::Threshold(threshold) => against_threshold(threshold, reading),
         Check::Change(check) => change::judge(rule, check, history, start, reading, other),
-        Check::Anomaly(check) => anomaly::judge(rule, check, history, start, reading),
+        // A detector is asked with all its windows.
+        Check::Detection(_) => Judged::UNKNOWN,
     }
 }
 
@@ -70,7 +66,7 @@ fn against_threshold(threshold: &Threshold, reading: Reading) -> Judged {
     Judged {
         verdict: verdict(is_bad, is_good),
         limit: Some(threshold.at),
-        errors: None,
+        level: None,
     }
 }
 

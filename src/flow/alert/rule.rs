@@ -2,6 +2,7 @@
 
 use crate::flow::alert::calendar::{Mute, Stretch};
 use crate::flow::alert::notice::Severity;
+use crate::flow::detect::Detector;
 use crate::flow::windows::Length;
 
 /// Rules a pipeline may have: each is asked at every publication.
@@ -73,8 +74,8 @@ pub enum Check {
     Threshold(Threshold),
     /// Another value than a reference has.
     Change(Shift),
-    /// Another value than its own past lets expect, taken together over the latest windows.
-    Anomaly(Anomaly),
+    /// A detector of change that the windows are fed to says so.
+    Detection(Detection),
 }
 
 /// Which way is bad.
@@ -145,17 +146,13 @@ pub enum Against {
     Baseline(f64),
 }
 
-/// An exponentially weighted moving average against the past.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Anomaly {
+/// A detector of change, as each subject begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// It has seen nothing yet.
+    pub detector: Detector,
     /// Which way is bad; `None`: both.
     pub side: Option<Side>,
-    /// Weight of the newest window, above 0 and at most 1.
-    pub weight: f64,
-    /// Standard errors from the reference that are too many.
-    pub limit: f64,
-    /// Good windows before that make up the reference, at most.
-    pub reference: u32,
 }
 
 /// Nothing came in for a while, by the agent's clock.
@@ -183,10 +180,13 @@ impl Rule {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match &self.watch {
-            Watch::Windows(rule) => match rule.check {
+            Watch::Windows(rule) => match &rule.check {
                 Check::Threshold(_) => "threshold",
                 Check::Change(_) => "change",
-                Check::Anomaly(_) => "anomaly",
+                Check::Detection(detection) => match detection.detector {
+                    Detector::Chart(_) => "anomaly",
+                    Detector::Adwin(_) | Detector::PageHinkley(_) => "drift",
+                },
             },
             Watch::Silence(_) => "silence",
         }
@@ -213,7 +213,8 @@ impl WindowRule {
                 Against::LastWeek => usize::try_from(self.windows_a_week()).unwrap_or(0),
                 Against::Previous | Against::Version(_) | Against::Baseline(_) => 2,
             },
-            Check::Anomaly(anomaly) => anomaly.reference as usize + ANOMALY_LAG,
+            // A detector remembers what it needs.
+            Check::Detection(_) => 0,
         };
         of_check + self.windows_in_a_row as usize + REPAIRABLE
     }
@@ -231,10 +232,7 @@ impl WindowRule {
 }
 
 /// Windows besides those compared with: late labels may repair them and are heard of.
-const REPAIRABLE: usize = 48;
-
-/// The newest windows are not part of the reference they are compared with.
-pub(super) const ANOMALY_LAG: usize = 4;
+pub(super) const REPAIRABLE: usize = 48;
 
 impl Side {
     /// As texts say it.

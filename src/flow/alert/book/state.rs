@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::alert::book::outbox::{Outbox, Told};
 use crate::flow::alert::book::{Book, Watched};
 use crate::flow::alert::life::{Alert, Phase};
-use crate::flow::alert::rule::{Rule, Settings, Watch};
+use crate::flow::alert::rule::{Check, Rule, Settings, Watch};
 use crate::flow::event::Timestamp;
 
 /// Of the bytes below.
@@ -137,7 +137,13 @@ impl Watched {
 /// What a rule watches, as far as its history depends on it.
 fn what(rule: &Rule) -> String {
     match &rule.watch {
-        Watch::Windows(on) => format!("{} {}", on.metric, on.window),
+        // A detector remembers by its own settings: with others it begins anew.
+        Watch::Windows(on) => match &on.check {
+            Check::Detection(detection) => {
+                format!("{} {} {:?}", on.metric, on.window, detection.detector)
+            }
+            Check::Threshold(_) | Check::Change(_) => format!("{} {}", on.metric, on.window),
+        },
         Watch::Silence(silence) => silence.of.name().to_owned(),
     }
 }

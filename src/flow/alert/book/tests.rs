@@ -182,7 +182,7 @@ fn two_bad_windows_make_it_fire_and_a_good_one_ends_it() {
     scene.wait_until(301);
     assert_eq!(
         scene.story(),
-        ["resolved: it is back: 0.878 of 205 rows, 0.8264 to 0.916 at 95 %"]
+        ["resolved: it is back: 0.878 of 205 rows, 0.8262 to 0.916 at 95 %"]
     );
     assert_eq!(scene.book.active().count(), 0);
 }

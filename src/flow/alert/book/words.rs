@@ -4,7 +4,8 @@ use crate::flow::alert::event::{Event, Subject};
 use crate::flow::alert::judge::Judged;
 use crate::flow::alert::life::Phase;
 use crate::flow::alert::reading::Reading;
-use crate::flow::alert::rule::{Against, Basis, By, Check, Rule, Side, SilenceRule, WindowRule};
+use crate::flow::alert::rule::{Against, Basis, By, Check, Rule, SilenceRule, WindowRule};
+use crate::flow::detect::Detector;
 use crate::flow::event::Timestamp;
 
 /// An event with all that was measured; what became of it and when is left to the caller.
@@ -95,22 +96,24 @@ fn threshold(on: &WindowRule, judged: Judged) -> String {
             };
             format!("{metric} {by}{} {limit} of {whose}", change.side.name())
         }
-        Check::Anomaly(anomaly) => {
-            let side = match anomaly.side {
-                Some(Side::Below) => "below",
-                Some(Side::Above) => "above",
-                None => "from",
-            };
-            let errors = figure(anomaly.limit);
-            format!(
-                "{metric} averaged more than {errors} standard errors {side} {limit}, its own past"
-            )
-        }
+        Check::Detection(detection) => match (&detection.detector, judged.limit) {
+            (Detector::Chart(_), Some(at)) => {
+                let side = match detection.side {
+                    Some(side) => side.name(),
+                    None if judged.level.is_some_and(|level| level < at) => "below",
+                    None => "above",
+                };
+                format!("{metric} on average {side} the control limit {limit}")
+            }
+            (Detector::Chart(_), None) => format!("{metric} on average outside its control limits"),
+            (Detector::Adwin(_), _) => format!("{metric} at another level, by ADWIN"),
+            (Detector::PageHinkley(_), _) => format!("{metric} at another level, by Page-Hinkley"),
+        },
     }
 }
 
 /// Why it is bad: `quality.recall below 0.85 in 2 windows: 0.7925 of 212 rows, 0.733 to 0.8415 at 95 %`
-pub(super) fn bad(event: &Event, on: &WindowRule, row: u32) -> String {
+pub(super) fn bad(event: &Event, on: &WindowRule, judged: Judged, row: u32) -> String {
     let windows = if row > 1 {
         format!(" in {row} windows")
     } else {
@@ -120,7 +123,15 @@ pub(super) fn bad(event: &Event, on: &WindowRule, row: u32) -> String {
         Check::Threshold(threshold) if threshold.basis == Basis::Value => String::new(),
         _ => within(event),
     };
-    format!("{}{windows}: {}{more}", event.threshold, value(event))
+    let level = match judged.level {
+        Some(level) => format!("{}, with ", figure(level)),
+        None => String::new(),
+    };
+    format!(
+        "{}{windows}: {level}{}{more}",
+        event.threshold,
+        value(event)
+    )
 }
 
 /// Why it is over.

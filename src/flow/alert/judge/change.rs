@@ -99,7 +99,7 @@ fn compare(change: &Shift, reading: Reading, value: f64, reference: Reference) -
             worse <= by.max(half),
         ),
         limit: Some(reference.value),
-        errors: (error > 0.0).then(|| -worse.copysign(worse) / error),
+        level: None,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::flow::alert::history::Patience;
-use crate::flow::alert::rule::{Against, Anomaly, By, Shift};
+use crate::flow::alert::rule::{Against, By, Detection, Shift};
+use crate::flow::detect::{Adwin, Chart, Detector, Feed, adwin, chart};
 use crate::flow::quality::intervals::wilson;
 use crate::flow::windows::Length;
 
@@ -54,7 +55,7 @@ fn history(readings: &[Reading]) -> (History, Timestamp) {
         start = Timestamp(place as i64 * HOUR);
         history.publish(start, start.plus(HOUR), *reading, patience, start);
         if place + 1 < readings.len() {
-            history.found(start, Verdict::Clear);
+            history.found(start, Verdict::Clear, true);
         }
     }
     (history, start)
@@ -164,13 +165,13 @@ fn a_reference_is_pooled_from_good_windows_only() {
     assert_eq!(judged(against.clone(), &readings).limit, Some(0.9));
     assert_eq!(verdict_of(against.clone(), &readings), Verdict::Breach);
     let (mut history, start) = history(&readings);
-    history.found(start.plus(-HOUR), Verdict::Breach);
-    history.found(start.plus(-2 * HOUR), Verdict::Breach);
+    history.found(start.plus(-HOUR), Verdict::Breach, true);
+    history.found(start.plus(-2 * HOUR), Verdict::Breach, true);
     assert_eq!(
         judge(&rule(against.clone()), &history, start, &|_| None).verdict,
         Verdict::Breach
     );
-    history.found(start.plus(-3 * HOUR), Verdict::Breach);
+    history.found(start.plus(-3 * HOUR), Verdict::Breach, true);
     let few = judge(&rule(against), &history, start, &|_| None);
     assert_eq!(
         few.verdict,
@@ -204,73 +205,72 @@ fn versions_baselines_and_last_week_are_references() {
     );
 }
 
-/// Ten windows of 90 in 100, then two of 75 in 100. By Python, from the formulas alone:
-/// `f = lambda x, n: 2*math.asin(math.sqrt((x+.375)/(n+.75)))`; weights 1, .5, .25 … down to .001 over the twelve windows,
-/// size = Σw·n squared over Σw²·n; reference of the six windows that are left after the newest four good ones.
+/// Thirty windows of 900 in 1,000 and one of 850: the chart's limits, from its formula by Python:
+/// `c = 27000.5/30001; z = .3*.85 + .7*c; s = math.sqrt(c*(1-c)*(.09/1000 + .09/30000))`, and 3.5 of them are too many.
 #[test]
-fn the_average_of_the_latest_windows_is_so_many_standard_errors_from_the_past() {
-    let mut readings = vec![share(90, 100); 10];
-    readings.extend([share(75, 100); 2]);
-    let anomaly = |limit| {
-        Check::Anomaly(Anomaly {
-            side: Some(Side::Below),
-            weight: 0.5,
-            limit,
-            reference: 6,
-        })
+fn a_chart_is_asked_with_all_its_windows_and_takes_back_what_late_labels_repair() {
+    let chart = Chart::new(chart::Settings {
+        lambda: 0.3,
+        limit: 3.5,
+        baseline_windows: 30,
+        baseline_counts: 1_000,
+        pool_below: 30,
+    });
+    let detection = Detection {
+        detector: Detector::Chart(chart),
+        side: Some(Side::Below),
     };
-    let (mut history, start) = history(&readings);
-    history.found(start.plus(-HOUR), Verdict::Breach);
-    let found = judge(&rule(anomaly(4.0)), &history, start, &|_| None);
-    let errors = found.errors.unwrap();
-    assert!((errors - EWMA_OF_TWO_BAD_WINDOWS).abs() < 1e-9, "{errors}");
-    assert_eq!((found.verdict, found.limit), (Verdict::Breach, Some(0.9)));
-    assert_eq!(verdict_of(anomaly(3.3), &readings[..11]), Verdict::Held);
-    assert_eq!(
-        verdict_of(anomaly(3.3), &readings[..10]),
-        Verdict::Unknown,
-        "five windows are no past"
+    let mut feed = Feed::new(detection.detector.clone());
+    let mut put = |hour: i64, hits| {
+        let sample = detection::sample(share(hits, 1_000));
+        let judged = detection::judge(&detection, &mut feed, Timestamp(hour * HOUR), sample);
+        let verdicts = judged.iter().map(|(_, judged)| judged.verdict);
+        verdicts.collect::<Vec<_>>()
+    };
+    for hour in 0..29 {
+        put(hour, 900);
+    }
+    assert!(
+        put(29, 900)
+            .iter()
+            .all(|verdict| *verdict == Verdict::Unknown),
+        "it learns"
     );
+    assert_eq!(put(30, 850)[30], Verdict::Breach);
+    assert_eq!(put(31, 900)[30..], [Verdict::Breach, Verdict::Held]);
+    assert_eq!(
+        put(32, 930)[30..],
+        [Verdict::Breach, Verdict::Held, Verdict::Clear]
+    );
+    assert_eq!(put(30, 899)[30..], [Verdict::Clear; 3]);
 }
 
-const EWMA_OF_TWO_BAD_WINDOWS: f64 = -4.452594481917383;
-
-/// Windows of the past that differ more than their sizes explain make the limits wider; numbers without a share are judged by
-/// the spread of their past alone.
 #[test]
-fn a_restless_past_expects_more() {
-    let both = Check::Anomaly(Anomaly {
-        side: None,
-        weight: 1.0,
-        limit: 3.3,
-        reference: 20,
-    });
-    let calm = |last| {
-        let mut readings = vec![share(900, 1_000); 24];
-        readings.push(last);
-        readings
+fn a_change_of_level_holds_for_a_while_or_until_it_goes_back() {
+    let detection = Detection {
+        detector: Detector::Adwin(Adwin::new(adwin::Settings::default())),
+        side: Some(Side::Below),
     };
-    assert_eq!(
-        verdict_of(both.clone(), &calm(share(850, 1_000))),
-        Verdict::Breach
+    let mut feed = Feed::new(detection.detector.clone());
+    let mut last = Vec::new();
+    for hour in 0..60 {
+        let hits = if hour < 30 { 95 } else { 70 };
+        let sample = detection::sample(share(hits, 100));
+        last = detection::judge(&detection, &mut feed, Timestamp(hour * HOUR), sample);
+    }
+    let verdicts: Vec<Verdict> = last.iter().map(|(_, judged)| judged.verdict).collect();
+    let first = verdicts
+        .iter()
+        .position(|verdict| *verdict == Verdict::Breach)
+        .unwrap();
+    assert!((30..33).contains(&first), "{verdicts:?}");
+    let last = verdicts
+        .iter()
+        .rposition(|verdict| *verdict == Verdict::Breach)
+        .unwrap();
+    assert!(
+        verdicts[last + 1..].starts_with(&[Verdict::Held; 23]),
+        "{verdicts:?}"
     );
-    let restless = |last| {
-        let mut readings = [share(930, 1_000), share(870, 1_000)].repeat(12);
-        readings.push(last);
-        readings
-    };
-    assert_ne!(
-        verdict_of(both.clone(), &restless(share(850, 1_000))),
-        Verdict::Breach
-    );
-    let slow = |last| {
-        let mut readings = [number(95.0, 50), number(105.0, 50)].repeat(12);
-        readings.push(last);
-        readings
-    };
-    assert_eq!(
-        verdict_of(both.clone(), &slow(number(112.0, 50))),
-        Verdict::Held
-    );
-    assert_eq!(verdict_of(both, &slow(number(125.0, 50))), Verdict::Breach);
+    assert_eq!(verdicts.last(), Some(&Verdict::Clear), "{verdicts:?}");
 }
