@@ -29,6 +29,7 @@
 
 mod health;
 mod intake;
+mod news;
 mod pace;
 mod pump;
 mod sources;

@@ -1,6 +1,7 @@
 //! The pure floor: records in, documents out, plus state. No async, no I/O, no clock, no randomness;
 //! time comes in as `now`. Everything worth testing is tested here.
 
+pub mod alert;
 pub mod body;
 pub mod bulk;
 pub mod canonical;

@@ -20,6 +20,7 @@
 
 mod again;
 mod agent;
+mod alerts;
 mod browser;
 mod check;
 mod cluster;
@@ -27,6 +28,7 @@ mod corpus;
 mod dead_letters;
 mod demo;
 mod documents;
+mod false_alarms;
 #[path = "../faults/faults.rs"]
 mod faults;
 mod gpu;

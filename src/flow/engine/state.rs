@@ -7,6 +7,7 @@ use hashbrown::DefaultHashBuilder;
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+use crate::flow::alert::{self, Book};
 use crate::flow::decode::SourceState;
 use crate::flow::document::Tag;
 use crate::flow::engine::beaten::Beaten;
@@ -95,6 +96,9 @@ pub enum ResumeError {
     /// The data folder belongs to another pipeline.
     #[error("the data folder belongs to pipeline `{0}`: give each pipeline its own --data-dir")]
     OtherPipeline(String),
+    /// The alerts in it.
+    #[error("the engine state in the checkpoint cannot be read: {0}")]
+    Alerts(#[from] alert::Unreadable),
     /// The settings cannot work.
     #[error("{0}")]
     Settings(String),
@@ -265,6 +269,7 @@ impl Engine {
             hosts,
             versions,
             stamps,
+            alerts,
             checkpoints,
         } = &mut self.state;
         *checkpoints += 1;
@@ -291,6 +296,7 @@ impl Engine {
         let room = kept.opens.bytes() + held.bytes() + STATE_ROOM;
         let state = postcard::to_extend(&kept, Vec::with_capacity(room))?;
         let state = postcard::to_extend(&self.totals.after(&self.earlier), state)?;
+        let state = alerts.cut(*checkpoints, state)?;
         Ok(Checkpoint {
             heads: heads.clone(),
             state,
@@ -307,6 +313,7 @@ impl Engine {
     /// As [`checkpoint`](Self::checkpoint).
     pub fn start(&mut self, now: Timestamp) -> Result<Checkpoint, CheckpointError> {
         self.state.stamps.start(now);
+        self.state.alerts.start(now);
         self.checkpoint()
     }
 
@@ -315,6 +322,7 @@ impl Engine {
         self.state.join.opens.committed(number);
         self.state.windows.committed(number);
         self.state.stamps.committed(number);
+        self.state.alerts.committed(number);
     }
 
     /// The open predictions that do not fit in memory lie in this store, as the checkpoint resumed from left it.
@@ -345,14 +353,17 @@ impl Engine {
     /// # Errors
     /// The state is of another pipeline or cannot be read.
     pub fn resume(settings: Settings, checkpoint: &Checkpoint) -> Result<Self, ResumeError> {
-        let (kept, totals): (Kept<'_>, _) = postcard::take_from_bytes(&checkpoint.state)?;
+        // Behind it lie the totals, and the book of alerts, if there was one.
+        let (kept, rest): (Kept<'_>, _) = postcard::take_from_bytes(&checkpoint.state)?;
+        let (earlier, book) = match rest {
+            [] => (Totals::default(), rest),
+            rest => postcard::take_from_bytes(rest)?,
+        };
         if kept.pipeline != settings.pipeline {
             return Err(ResumeError::OtherPipeline(kept.pipeline));
         }
         let mut engine = Self::new(settings).map_err(ResumeError::Settings)?;
-        if !totals.is_empty() {
-            engine.earlier = postcard::from_bytes(totals)?;
-        }
+        engine.earlier = earlier;
         let tables = &mut engine.state.tables;
         tables.models = kept.models;
         tables.versions = kept.versions;
@@ -390,6 +401,12 @@ impl Engine {
         engine.state.hosts = kept.hosts;
         engine.state.versions = kept.rivals;
         engine.state.stamps = Stamps::resume(kept.version);
+        engine.state.alerts = Book::resume(
+            engine.settings.alerts.clone(),
+            &engine.settings.pipeline,
+            &engine.settings.agent.id,
+            book,
+        )?;
         // Time has passed: look at once what there is to publish and to close.
         if engine.state.windows.any_dirty() {
             engine.publish_at = Some(Timestamp(0));
