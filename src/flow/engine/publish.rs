@@ -248,6 +248,7 @@ impl Press<'_> {
                 last,
             };
             alerts.read(&identity, &|metric| Reading::of(metric, published), now);
+        }
         if last {
             let mut summary = summary;
             summary.drop_rows();

@@ -52,7 +52,7 @@ pub(super) struct Tables {
     pub(super) beaten: Beaten,
 }
 
-/// Everything a checkpoint keeps of the engine, borrowed or owned. Behind it stand its counts (`Totals`): states of before there were
+/// Everything a checkpoint keeps of the engine, borrowed or owned. Behind it stand its counts (`Totals`) and the book of alerts: states of before there were
 /// any end here, and whoever reads one without knowing of them finds all it looks for.
 #[derive(Serialize, Deserialize)]
 struct Kept<'e> {
