@@ -58,7 +58,7 @@ pub struct WindowView {
     pub from: Timestamp,
     /// The first millisecond behind it.
     pub until: Timestamp,
-    /// Its numbers, without those of times and scores.
+    /// Its numbers, without those of scores; of [`SeriesView::recent`] without times, too.
     pub summary: Summary,
 }
 
@@ -139,35 +139,35 @@ impl Engine {
             slice_name: slice_name.to_owned(),
             slice_value: slice_value.map(str::to_owned),
             length: strand.length,
-            current: self.window_views(&[current]).pop()?,
-            recent: self.window_views(&recent),
+            current: self
+                .window_views(&[current], Tally::merge_without_scores)
+                .pop()?,
+            recent: self.window_views(&recent, Tally::merge_counts),
         })
     }
 
-    /// Keys are of one strand, ascending.
-    fn window_views(&self, keys: &[WindowKey]) -> Vec<WindowView> {
+    /// Keys are of one strand, ascending. `merge` says what of a window is looked at.
+    fn window_views(&self, keys: &[WindowKey], merge: fn(&mut Tally, &Tally)) -> Vec<WindowView> {
         let tables = &self.state.tables;
         let mut views = Vec::with_capacity(keys.len());
-        self.state
-            .windows
-            .fold(keys, Tally::merge_counts, |key, tally, span| {
-                let Some(identity) = identity(&self.settings, tables, key, span) else {
-                    return;
-                };
-                // Of a window that is one pane, `fold` hands over all that there is.
-                let mut counts = Tally::default();
-                counts.merge_counts(tally);
-                views.push(WindowView {
-                    from: identity.from,
-                    until: identity.until,
-                    summary: summarise(
-                        &counts,
-                        &tables.task,
-                        &|class| tables.class_text(class),
-                        self.settings.min_support,
-                    ),
-                });
+        self.state.windows.fold(keys, merge, |key, tally, span| {
+            let Some(identity) = identity(&self.settings, tables, key, span) else {
+                return;
+            };
+            // Of a window that is one pane, `fold` hands over all that there is.
+            let mut counts = Tally::default();
+            merge(&mut counts, tally);
+            views.push(WindowView {
+                from: identity.from,
+                until: identity.until,
+                summary: summarise(
+                    &counts,
+                    &tables.task,
+                    &|class| tables.class_text(class),
+                    self.settings.min_support,
+                ),
             });
+        });
         views
     }
 }

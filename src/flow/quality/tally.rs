@@ -130,15 +130,20 @@ impl Tally {
 
     /// Adds another tally: of the same window from elsewhere, or of the next window for a longer one.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_without_scores(other);
+        if let Some(theirs) = &other.scores {
+            self.scores.get_or_insert_default().merge(theirs);
+        }
+    }
+
+    /// Adds all but scores, which are most of a tally.
+    pub fn merge_without_scores(&mut self, other: &Self) {
         self.merge_counts(other);
         if let Some(theirs) = &other.timing {
             let ours = self.timing.get_or_insert_default();
             ours.latency.merge(&theirs.latency);
             ours.latency_sum.merge(&theirs.latency_sum);
             ours.label_delay.merge(&theirs.label_delay);
-        }
-        if let Some(theirs) = &other.scores {
-            self.scores.get_or_insert_default().merge(theirs);
         }
     }
 
