@@ -19,13 +19,13 @@ const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Making a report may take this share of the time at most.
 const SHARE: u32 = 50;
 
-/// What the metrics and the page show. Ten days of hours fit, for two versions beside their minutes and days; of slices, two
-/// days of hours. Host snapshots: an hour.
+/// What the metrics and the page show. Of a whole, a month of hours; of a slice, two days of them. Two versions of three lengths
+/// leave room for some slices; a window is some 700 bytes of the page's JSON. Host snapshots: an hour.
 const BOUNDS: Bounds = Bounds {
     series_max: SERIES_MAX,
-    whole_max: 240,
+    whole_max: 744,
     slice_max: 48,
-    windows_max: 2_000,
+    windows_max: 2_400,
     host_max: 360,
 };
 

@@ -1,7 +1,7 @@
 //! `GET /api/v1/status`: all that the page shows, as JSON. For people's scripts, too: its shape only grows.
 //!
 //! Moments are milliseconds since the epoch, ratios lie in 0..=1, and what has no value is absent. However much a pipeline
-//! holds, what is said of it is bounded: 500 series, 2,000 windows of history, 20 classes, 20 dead letters, 360 host
+//! holds, what is said of it is bounded: 500 series, 2,400 windows of history, 20 classes, 20 dead letters, 360 host
 //! snapshots, and 200 characters of a text that comes from outside. No text of a record is among it: the log of dead
 //! letters is for those who may read the data folder.
 

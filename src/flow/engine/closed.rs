@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::flow::engine::view::WindowView;
 use crate::flow::windows::{Length, WindowKey};
 
-/// About 2 KiB each. As many as a look shows of a pipeline.
+/// About 2 KiB each, so 4 MiB.
 const WINDOWS_MAX: usize = 2_000;
 
 /// The last windows that became final, in that order.

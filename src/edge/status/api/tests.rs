@@ -198,7 +198,7 @@ fn crowded(classes: u32) -> WindowView {
     }
 }
 
-/// 500 series, 2,000 windows, 20 classes: what the agent asks the engine for, with the longest texts.
+/// 500 series, 2,500 windows, 20 classes: what the agent asks the engine for, with the longest texts.
 #[test]
 fn the_answer_is_bounded() {
     let long = "\u{1}".repeat(10_000);
@@ -210,7 +210,7 @@ fn the_answer_is_bounded() {
         slice_value: (at >= 6).then(|| long.clone()),
         length: Length::Fixed(HOUR),
         current: Arc::clone(&whole),
-        history: vec![window.clone(); 4],
+        history: vec![window.clone(); 5],
         history_left_out: 0,
     });
     let view = View {

@@ -17,6 +17,7 @@ let answer;
 let tag;
 let heard = 0;
 let gone = false;
+let pace = EVERY;
 
 async function ask() {
   const headers = {};
@@ -29,8 +30,6 @@ async function ask() {
       if (!got.ok) throw new Error("status " + got.status);
       answer = await got.json();
       tag = got.headers.get("etag");
-      heard = Date.now();
-      gone = false;
       show();
     }
     heard = Date.now();
@@ -65,7 +64,7 @@ function beat() {
     return;
   }
   const quiet = Date.now() - heard;
-  const isStale = gone || quiet > 5 * EVERY;
+  const isStale = gone || quiet > 5 * pace;
   document.body.dataset.state = isStale ? "stale" : "live";
   const finished = answer.pipelines.every((pipeline) => pipeline.verdict === "finished");
   const lost = finished ? "The agent has finished and gone: this is what it said last." : "No answer for " + words.span(quiet) + ": these numbers are old. Trying again.";
@@ -436,8 +435,11 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 
 async function go() {
   for (;;) {
+    const start = Date.now();
     if (document.visibilityState === "visible" && document.body.dataset.state !== "token") await ask();
-    await new Promise((resume) => setTimeout(resume, EVERY));
+    // A slow line or a slow phone is asked less of.
+    pace = Math.max(EVERY, 5 * (Date.now() - start));
+    await new Promise((resume) => setTimeout(resume, pace));
   }
 }
 
