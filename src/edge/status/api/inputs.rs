@@ -136,7 +136,9 @@ impl Input {
             name,
             r#type,
             events: totals.map(Outcomes::of).unwrap_or_default(),
-            ignored_reasons: totals.map(|totals| totals.ignored.clone()).unwrap_or_default(),
+            ignored_reasons: totals
+                .map(|totals| totals.ignored.clone())
+                .unwrap_or_default(),
             lag_bytes: 0,
             waiting_since: None,
             unacknowledged_bytes: 0,
