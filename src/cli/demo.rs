@@ -1,6 +1,6 @@
 //! `modelbeat demo`: a month of a simulated fraud model, told in a minute or two, and what modelbeat makes of it.
 //!
-//! The month is simulated ([`month`], [`server`]); the agent is the one that `modelbeat run` runs, with a pipeline file that
+//! The month is simulated (`month`, `server`); the agent is the one that `modelbeat run` runs, with a pipeline file that
 //! is left in the demo's folder. The host's figures are measured while the demo runs. When the month is over, the agent stops,
 //! a second one drains what is left as `modelbeat run --once` does, and the table is read from the documents.
 
