@@ -229,7 +229,7 @@ PROCESS = "system.process"
 
 HOST_BOARD = Dashboard(
     "modelbeat-host-board", "[modelbeat] Host and latency",
-    "What the host did while the model was right or wrong: quality, latency, CPU and memory on one time axis",
+    "What the host did while the model was right or wrong: quality, latency, CPU, memory and GPUs on one time axis",
     PREDICTIONS, AGENT_CONTROLS,
     [
         (12, [(48, lines("Accuracy beside CPU and memory", PREDICTIONS, ALL_PREDICTIONS, [
@@ -267,6 +267,16 @@ HOST_BOARD = Dashboard(
             (24, lines("Its threads and open files", HOST, READINGS, [
                 over_time(), metric("threads", "Threads", "max", f"{PROCESS}.num_threads", WHOLE),
                 metric("files", "Open files", "max", f"{PROCESS}.fd.open", WHOLE)])),
+        ]),
+        (11, [
+            (24, lines("GPUs", HOST, READINGS, [
+                over_time(), metric("busy", "The busiest", "average", "gpu.utilization.pct", PERCENT),
+                metric("memory", "Memory of all", "average", "gpu.memory.used.pct", PERCENT),
+            ], ceiling=1)),
+            (24, lines("Heat and power of the GPUs", HOST, READINGS, [
+                over_time(), metric("heat", "The hottest, °C", "max", "gpu.temperature.celsius", WHOLE),
+                metric("power", "All together, W", "average", "gpu.power.watts", TENTHS),
+            ], right=("power",))),
         ]),
     ],
     since="now-24h",

@@ -73,7 +73,7 @@ impl Fault {
             severity,
             place,
             message: plain(message),
-            help: help.as_deref().map(plain),
+            help: help.map(|help| plain(&help)),
             excerpt: None,
         }
     }

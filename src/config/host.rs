@@ -6,7 +6,7 @@ use crate::config::item::Item;
 use crate::config::section::Section;
 use crate::edge::sample::{Gpu, ProcessSelector, Settings};
 
-/// Without `host:` the machine is sampled and its GPUs are, but no process.
+/// Without `host:` the machine and its GPUs are sampled, but no process.
 pub(super) const DEFAULT: Settings = Settings {
     every: Duration::from_secs(10),
     lapse: None,

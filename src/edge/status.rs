@@ -4,7 +4,7 @@
 //!
 //! Data flows one way here too: pipelines pin their numbers to the [`Board`], requests read them, and nothing leads back.
 //! An answer is made of what is at hand; neither the engine nor shipping ever waits for who asks. However often is asked,
-//! the metrics are put together once a second at most.
+//! the metrics are put together once a second at most; what counters show is on disk before it is shown ([`Ledger`]).
 //!
 //! Whoever connects is hostile until shown otherwise, as with the receiver: connections, and the time for a header and for
 //! taking an answer, are limited; bodies are not read. Driven by the command line: [`bind`] first, then [`run`].

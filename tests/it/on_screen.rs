@@ -2,7 +2,8 @@
 //! documents, and what a count of the demo's own logs comes to; it moves; it can be sorted, read in the dark, on a phone, with
 //! a keyboard and with a screen reader; and nothing that a log says is more than text to it.
 //!
-//! `UPDATE_PICTURE=1 tests/run on_screen` takes README's picture anew; else it goes to `target/status-page.png`.
+//! `UPDATE_PICTURE=1 tests/run a_demo_is_watched` takes README's picture anew, best where the machine has nothing else to do; else it
+//! goes to `target/tmp/status-page.png`.
 
 mod contrast;
 mod shown;
@@ -98,7 +99,7 @@ fn a_demo_is_watched_from_its_first_days_to_its_end() {
         BTreeSet::from([order.as_str(), &other_order]),
         BTreeSet::from(["ascending", "descending"])
     );
-    // Two versions, four countries, three lengths of windows.
+    // Two versions, each as a whole and in four countries.
     assert!(
         first.len() >= 10 && second.len() == first.len(),
         "{first:?} {second:?}"
@@ -219,9 +220,7 @@ fn a_page_whose_agent_is_gone_says_so() {
     );
     let complaints = page.take_complaints();
     assert!(
-        complaints
-            .iter()
-            .all(|told| told.contains("ERR_CONNECTION_REFUSED")),
+        complaints.iter().all(|told| told.contains("net::ERR_")),
         "{complaints:#?}"
     );
 }
@@ -266,14 +265,9 @@ fn what_a_log_says_is_only_text() {
     let small = Small::start(&home);
     let mut page = small.open();
     let text = page.evaluate("document.body.textContent");
-    let chosen = page.evaluate(
-        "[...document.querySelectorAll('option')].map(option => option.textContent).join()",
-    );
+    let text = text.as_str().unwrap();
     for hostile in HOSTILE {
-        let shown = [&text, &chosen]
-            .iter()
-            .any(|all| all.as_str().unwrap().contains(hostile));
-        assert!(shown, "{hostile} is nowhere in {text}");
+        assert!(text.contains(hostile), "{hostile} is nowhere in {text}");
     }
     assert_eq!(page.evaluate("document.images.length + document.querySelectorAll('script:not([src]), [onerror]').length"), 0);
     assert_eq!(page.evaluate("window.owned === undefined"), true);
@@ -340,10 +334,9 @@ fn save_picture(picture: &[u8]) {
         "{} bytes",
         picture.len()
     );
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = match std::env::var_os("UPDATE_PICTURE") {
-        Some(_) => root.join(PICTURE),
-        None => root.join("target/status-page.png"),
+        Some(_) => Path::new(env!("CARGO_MANIFEST_DIR")).join(PICTURE),
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("status-page.png"),
     };
     fs::write(&path, picture).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
 }

@@ -175,20 +175,18 @@ output:
 }
 
 fn cluster_text(cluster: &Elasticsearch<'_>) -> String {
-    let mut text = format!(
-        "  elasticsearch:\n    hosts: [{}]\n    index_prefix: {}\n",
-        quoted(cluster.url),
-        quoted(cluster.index_prefix)
-    );
-    if let Some(ca) = cluster.ca {
-        text.push_str(&format!("    ca: {}\n", quoted(&ca.to_string_lossy())));
-    }
-    text.push_str(match cluster.sign_in {
+    let ca = cluster.ca.map(|path| quoted(&path.to_string_lossy()));
+    let ca = ca.map_or_else(String::new, |path| format!("    ca: {path}\n"));
+    let sign_in = match cluster.sign_in {
         SignIn::Nobody => "",
         SignIn::ApiKey => "    api_key: ${ES_API_KEY}\n",
         SignIn::User => "    username: ${ES_USERNAME}\n    password: ${ES_PASSWORD}\n",
-    });
-    text
+    };
+    format!(
+        "  elasticsearch:\n    hosts: [{}]\n    index_prefix: {}\n{ca}{sign_in}",
+        quoted(cluster.url),
+        quoted(cluster.index_prefix)
+    )
 }
 
 /// A text as YAML reads it back: JSON is YAML, and two dollar signs are one.

@@ -127,9 +127,10 @@ fn payment(chance: &mut Chance, number: usize, incident: Incident, events: &mut 
     let at_ms = chance.between(0, DAYS) * DAY_MS + time_of_day(chance);
     let country = chance.one_of(&COUNTRIES).unwrap_or_default();
     let is_canary = chance.happens(CANARY_SHARE) && at_ms >= CANARY_DAY * DAY_MS;
-    let (caught, accused) = match is_canary {
-        false => (CAUGHT[0], ACCUSED[0]),
-        true => (CAUGHT[1], ACCUSED[1]),
+    let (caught, accused) = if is_canary {
+        (CAUGHT[1], ACCUSED[1])
+    } else {
+        (CAUGHT[0], ACCUSED[0])
     };
     let suffers = incident.is_on(at_ms) && incident.country == country;
     let caught = if suffers { CAUGHT_IN_INCIDENT } else { caught };

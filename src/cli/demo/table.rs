@@ -12,8 +12,9 @@ use crate::cli::demo::month;
 pub(super) struct Table<'t> {
     pub(super) findings: &'t Findings,
     pub(super) planted: month::Incident,
-    /// When the month began.
+    /// When the month began, and how far it was told.
     pub(super) began: Timestamp,
+    pub(super) told_ms: i64,
 }
 
 impl Display for Table<'_> {
@@ -89,6 +90,9 @@ impl Table<'_> {
                 }
             }
             None => writeln!(out, "\n  No incident was found.")?,
+        }
+        if self.told_ms <= planted.from_ms {
+            return Ok(());
         }
         writeln!(
             out,

@@ -97,7 +97,7 @@ struct Agent {
 }
 
 #[derive(Serialize)]
-struct Pipeline {
+struct Told {
     pipeline: String,
     stage: &'static str,
     verdict: &'static str,
@@ -184,7 +184,7 @@ struct Letter {
     origin: String,
 }
 
-fn pipeline(vitals: &Vitals) -> Pipeline {
+fn pipeline(vitals: &Vitals) -> Told {
     let (report, durable) = (vitals.report(), vitals.durable());
     let durable = durable.as_deref();
     let stage = vitals.stage();
@@ -192,7 +192,7 @@ fn pipeline(vitals: &Vitals) -> Pipeline {
     let view = report.view.as_deref();
     let (verdict, reasons, notes) = judge(vitals, stage);
     let ended = stage == Stage::Ended;
-    Pipeline {
+    Told {
         pipeline: vitals.pipeline.clone(),
         stage: stage.name(),
         verdict,

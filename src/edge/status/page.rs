@@ -3,7 +3,7 @@
 //! Whoever fills a page names a metric as it is called without `_total`: the library adds that to counters. Samples of one
 //! family stand together, as the formats want it, however they came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -91,14 +91,17 @@ impl Page {
         self.add(name, help, MetricType::Histogram, labels, value);
     }
 
-    /// Adds the counters of a pipeline that are not here, of a family that is and of an input that is, so that what was shown of them can be shown again.
+    /// Adds the counters of a pipeline that are not here, of a family that is and of an input that is, so that what was
+    /// shown of them can be shown again.
     pub(super) fn recall(&mut self, pipeline: &str, shown: &BTreeMap<Series, u64>) {
-        for series in shown.keys() {
+        let mut present = BTreeSet::new();
+        self.visit_counts(pipeline, |series, _| {
+            present.insert(series);
+        });
+        for series in shown.keys().filter(|series| !present.contains(series)) {
             let Some(family) = self.0.get_mut(&series.name) else {
                 continue;
             };
-            let is_here =
-                |(labels, _): &&(Labels, Value)| Series::new(&series.name, labels) == *series;
             let is_alike = |(labels, _): &&(Labels, Value)| {
                 labels.len() == series.labels.len()
                     && labels.iter().all(|(label, value)| match *label {
@@ -107,9 +110,6 @@ impl Page {
                         _ => series.labels.contains_key(*label),
                     })
             };
-            if family.samples.iter().any(|sample| is_here(&sample)) {
-                continue;
-            }
             let Some((alike, Value::Count(_))) = family.samples.iter().find(is_alike) else {
                 continue;
             };
@@ -139,8 +139,10 @@ impl Page {
                             Series::new(&format!("{name}_sum"), labels),
                             &mut durations.sum_us,
                         );
-                        for (at, count) in durations.counts.iter_mut().enumerate() {
-                            let labels = with(labels, "le", at.to_string());
+                        let bounds = durations.bounds.iter().map(ToString::to_string);
+                        let bounds = bounds.chain(["+Inf".to_owned()]);
+                        for (bound, count) in bounds.zip(&mut durations.counts) {
+                            let labels = with(labels, "le", bound);
                             visit(Series::new(&format!("{name}_bucket"), &labels), count);
                         }
                     }

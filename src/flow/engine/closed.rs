@@ -59,7 +59,7 @@ mod tests {
             start: Timestamp(start),
         };
         let mut closed = Closed::default();
-        for start in 0..WINDOWS_MAX as i64 + 3 {
+        for start in 0..i64::try_from(WINDOWS_MAX).unwrap() + 3 {
             closed.push(key(start), window(start));
         }
         assert_eq!(closed.0.len(), WINDOWS_MAX);

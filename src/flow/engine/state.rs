@@ -52,8 +52,8 @@ pub(super) struct Tables {
     pub(super) beaten: Beaten,
 }
 
-/// Everything a checkpoint keeps of the engine, borrowed or owned. Behind it stand its counts (`Totals`) and the book of alerts: states of before there were
-/// any end here, and whoever reads one without knowing of them finds all it looks for.
+/// Everything a checkpoint keeps of the engine, borrowed or owned. Behind it stand its counts (`Totals`) and the book of alerts:
+/// states of before there were any end here, and whoever reads one without knowing of them finds all it looks for.
 #[derive(Serialize, Deserialize)]
 struct Kept<'e> {
     pipeline: String,

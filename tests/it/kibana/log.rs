@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::agent::{Home, Modelbeat};
 use crate::cluster::Prefix;
+use crate::gpu::Driver;
 use crate::wait;
 
 const PIPELINE: &str = r#"
@@ -245,7 +246,10 @@ pub(super) fn tell(log: &Log, prefix: &Prefix) {
         "events.jsonl",
         &(lines(&log.old[0], start, apart) + &format!("{nobody}\n")),
     );
-    let agent = command(Modelbeat::run(&first, &pipeline)).start();
+    let driver = Driver::compiled();
+    let agent = command(Modelbeat::run(&first, &pipeline))
+        .env("LD_LIBRARY_PATH", driver.folder())
+        .start();
     let everything = json!({ "match_all": {} });
     wait_for(prefix, "readings of the host", "host", &everything, 3);
     let now = Timestamp::now();

@@ -15,7 +15,7 @@ pub(super) struct Input {
     name: String,
     r#type: &'static str,
     #[serde(flatten)]
-    events: Events,
+    events: Outcomes,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     ignored_reasons: Ignored,
     lag_bytes: u64,
@@ -30,9 +30,9 @@ pub(super) struct Input {
     receiver: Option<Receiver>,
 }
 
-/// Events by what became of them.
+/// Outcomes by what became of them.
 #[derive(Default, Serialize)]
-struct Events {
+struct Outcomes {
     events: u64,
     predictions: u64,
     labels: u64,
@@ -63,7 +63,7 @@ struct Receiver {
 #[derive(Serialize)]
 pub(super) struct Sums {
     #[serde(flatten)]
-    events: Events,
+    events: Outcomes,
     orphans: u64,
     expired: u64,
     too_old: u64,
@@ -135,8 +135,10 @@ impl Input {
         Self {
             name,
             r#type,
-            events: totals.map(Events::of).unwrap_or_default(),
-            ignored_reasons: totals.map(|totals| totals.ignored.clone()).unwrap_or_default(),
+            events: totals.map(Outcomes::of).unwrap_or_default(),
+            ignored_reasons: totals
+                .map(|totals| totals.ignored.clone())
+                .unwrap_or_default(),
             lag_bytes: 0,
             waiting_since: None,
             unacknowledged_bytes: 0,
@@ -147,7 +149,7 @@ impl Input {
     }
 }
 
-impl Events {
+impl Outcomes {
     fn of(totals: &InputTotals) -> Self {
         Self {
             events: totals.events(),
@@ -162,8 +164,8 @@ impl Events {
 
 impl Sums {
     pub(super) fn of(totals: &Totals, wiring: Option<&Wiring>) -> Self {
-        let mut events = Events::default();
-        for input in totals.inputs.iter().map(Events::of) {
+        let mut events = Outcomes::default();
+        for input in totals.inputs.iter().map(Outcomes::of) {
             events.events += input.events;
             events.predictions += input.predictions;
             events.labels += input.labels;

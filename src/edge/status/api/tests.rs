@@ -14,7 +14,7 @@ use crate::flow::host::{HostSnapshot, Metric};
 use crate::flow::quality::{Judgement, Outcome, Scored, Tally, TaskKind, summarise};
 use crate::flow::windows::Length;
 
-const PIPELINE: &str = r#"
+const PIPELINE: &str = r"
 pipeline: fraud
 inputs: [{type: file, paths: [a.jsonl], format: json}]
 mapping:
@@ -24,7 +24,7 @@ task: {kind: TASK}
 windows: [1h]
 quality: {min_support: 3}
 output: {file: {path: out}}
-"#;
+";
 
 /// 2026-11-24T09:00:00Z
 const NINE: i64 = 1_795_510_800_000;
