@@ -1,5 +1,5 @@
-//! What a window brings a detector: a proportion by its counts, a mean with its variance, or a single figure. Samples of one
-//! feed are of one kind.
+//! What a window brings a detector: a proportion by its counts, a mean with its variance, or a single figure. Samples
+//! of one feed are of one kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +46,8 @@ impl Sample {
         self.part().is_some()
     }
 
-    /// Its moments; `None` if it holds nothing, or nothing that could be: no trials, more hits than trials, a figure that is
-    /// not finite.
+    /// Its moments; `None` if it holds nothing, or nothing that could be: no trials, more hits than trials, a figure
+    /// that is not finite.
     pub(super) fn part(&self) -> Option<Part> {
         match *self {
             Self::Share { hits, trials } => (trials > 0 && hits <= trials).then(|| Part {
