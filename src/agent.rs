@@ -161,6 +161,7 @@ pub async fn run(
         tokio::spawn(sampling);
         counters
     });
+    news::listen(&opened.engine, &letters.folder, &intake, &stopped);
     vitals.run(status::Wiring {
         inputs: opened.inputs,
         shipping: Arc::clone(&progress),

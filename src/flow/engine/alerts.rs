@@ -14,6 +14,12 @@ impl Engine {
         self.state.alerts.active()
     }
 
+    /// True if the pipeline has alert rules.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !self.state.alerts.is_empty()
+    }
+
     /// Something was decided that may not be told before the next checkpoint is durable.
     #[must_use]
     pub fn has_news(&self) -> bool {
