@@ -131,10 +131,6 @@ impl Model {
         for told in self.book.take_told(true) {
             *self.seen.entry(told.event.phase).or_default() += 1;
             if told.event.phase == Phase::Firing {
-                println!(
-                    "DEBUG {} {} {}",
-                    self.hour, told.event.rule, told.event.reason
-                );
                 *self.fired.entry(told.event.rule).or_default() += 1;
             }
         }
