@@ -162,6 +162,7 @@ pub async fn run(
         counters
     });
     Reporter::new(Arc::clone(&vitals)).report(&opened.engine);
+    news::listen(&opened.engine, &letters.folder, &intake, &stopped);
     vitals.run(status::Wiring {
         inputs: opened.inputs,
         shipping: Arc::clone(&progress),

@@ -19,6 +19,8 @@ pub enum Intake {
     Gone(SourceKey),
     /// Records of the dead-letter log, to be read anew.
     Again(Again),
+    /// Somebody has seen the alert of this id.
+    Acknowledged(String),
 }
 
 /// A run of records' dead letters that somebody handed back, as a replayable source of its own.
