@@ -29,6 +29,7 @@
 
 mod health;
 mod intake;
+mod messengers;
 mod pace;
 mod pump;
 mod sources;
@@ -47,11 +48,12 @@ use crate::edge::budget::Budget;
 use crate::edge::dead_letters::handed_back;
 use crate::edge::now::now;
 use crate::edge::{
-    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, spool, status, tail,
+    checkpoint, dead_letters, elastic, journal, notify, receive, sample, setup, ship, spool, status, tail,
     write,
 };
 use crate::flow::engine::{Checkpoint, Engine, ResumeError};
 use health::Reporter;
+use messengers::Messengers;
 use sources::{Heads, Sources, SourcesOpened};
 
 /// Reading JSON takes a stretch of stack for each level, and a record may nest 128 deep: more than twice what that takes
@@ -105,6 +107,12 @@ pub enum Error {
     /// Shipping.
     #[error(transparent)]
     Ship(#[from] ship::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] notify::outbox::Error),
+    /// A notifier.
+    #[error(transparent)]
+    Notify(#[from] notify::Error),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -193,6 +201,7 @@ pub async fn run(
         .spawn(move || pumped.send(pump.run(&runtime)).is_ok())
         .map_err(Error::Thread)?;
 
+    let couriers = opened.messengers.start();
     let journals = sources.journals.clone();
     let seen = Arc::clone(&vitals);
     let covered = letters.covered.clone();
@@ -253,6 +262,7 @@ pub async fn run(
     if let Err(error) = handed_back::sweep(&letters.folder, &letters.covered) {
         warn!(%pipeline, %error, "dead letters that were read again cannot be removed, the next start does it");
     }
+    messengers::stop(couriers, options.grace).await;
     report(&pipeline, &engine, &progress);
     Reporter::new(Arc::clone(&vitals)).report_now(&engine);
     vitals.enter(status::Stage::Ended);
@@ -299,6 +309,7 @@ struct Opened {
     host: Option<sample::Settings>,
     ship: ship::Settings,
     outlets: ship::Outlets<elastic::Elastic>,
+    messengers: Messengers,
 }
 
 impl Opened {
@@ -319,6 +330,7 @@ impl Opened {
             host,
             elasticsearch,
             file_output,
+            notifiers,
             warnings: _,
         } = config;
         let folder = options.data_dir.join(&engine.pipeline);
@@ -365,9 +377,11 @@ impl Opened {
             }
             None => None,
         };
+        let messengers = Messengers::open(&folder, &notifiers)?;
         let mut outlets = ship::Outlets {
             elastic,
             spool,
+            outbox: messengers.outbox.clone(),
             files: file_output.as_ref().map(write::Output::open).transpose()?,
             dead_letters: dead_letters::DeadLetters::new(
                 &folder,
@@ -429,6 +443,7 @@ impl Opened {
             host,
             ship,
             outlets,
+            messengers,
         })
     }
 }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod dead_letters;
 pub mod log;
+pub mod notify;
 pub mod run;
 pub mod setup;
 
@@ -47,11 +48,16 @@ enum Command {
         #[arg(long)]
         print_schema: bool,
     },
-    /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take), try it again, or
-    /// drop it.
+    /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take, notices that
+    /// somebody could not be told of), try it again, or drop it.
     DeadLetters {
         #[command(subcommand)]
         command: dead_letters::Command,
+    },
+    /// Try out those who are told of alerts.
+    Notify {
+        #[command(subcommand)]
+        command: notify::Command,
     },
     /// Install index templates, a lifecycle policy where the cluster has ILM, and Kibana dashboards. Can be repeated.
     Setup(SetupArguments),
@@ -145,6 +151,7 @@ pub fn main() -> ExitCode {
         } => check::schema(),
         Command::Check { files, connect, .. } => check::check(&files, connect),
         Command::DeadLetters { command } => dead_letters::run(command),
+        Command::Notify { command } => notify::run(&command),
         Command::Setup(arguments) => setup::setup(&arguments),
     }
 }

@@ -14,6 +14,7 @@ mod host;
 mod inputs;
 mod item;
 mod mapping;
+mod notify;
 mod output;
 mod quality;
 pub mod schema;
@@ -29,7 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::edge::{elastic, receive, sample, ship, tail, write};
+use crate::edge::{elastic, notify as edge_notify, receive, sample, ship, tail, write};
 use crate::flow::engine;
 
 pub use faults::{Fault, Faults, Place, Severity};
@@ -61,6 +62,8 @@ pub struct Config {
     pub elasticsearch: Option<(elastic::Settings, ship::Settings)>,
     /// Files.
     pub file_output: Option<write::Settings>,
+    /// Who is told of alerts.
+    pub notifiers: Vec<edge_notify::Settings>,
     /// What is probably not meant, though it can be run: say it once.
     pub warnings: Faults,
 }
@@ -190,6 +193,9 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         .require("output")
         .and_then(Item::section)
         .and_then(output::read);
+    let notifiers = file
+        .get("notify")
+        .map_or_else(|| Some(Vec::new()), notify::read);
     file.refuse(
         "tests",
         "`tests` is not supported in this version",
@@ -230,6 +236,7 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         host,
         elasticsearch: output.elasticsearch,
         file_output: output.file,
+        notifiers: notifiers?,
         warnings: Faults::default(),
     })
 }

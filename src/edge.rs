@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod dead_letters;
 pub mod elastic;
 pub mod journal;
+pub mod notify;
 pub mod now;
 pub mod receive;
 pub mod sample;

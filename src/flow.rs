@@ -15,6 +15,7 @@ pub mod json;
 pub mod lines;
 pub mod mapping;
 pub mod names;
+pub mod notify;
 pub mod quality;
 pub mod slices;
 pub mod windows;

@@ -13,10 +13,11 @@ mod window;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::flow::alert::Notice;
 use crate::flow::event::Timestamp;
 use crate::flow::json;
 
-pub use letter::{DeadLetter, Kept, Reading};
+pub use letter::{DeadLetter, Kept, Reading, Subject};
 pub use name::{Dataset, Indices, Tag, window_id};
 pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
 pub use window::{WindowDocument, WindowIdentity};
@@ -30,6 +31,8 @@ pub struct Documents {
     pub items: Vec<Item>,
     /// Records that became no document.
     pub dead_letters: Vec<DeadLetter>,
+    /// Changes of alerts that people are told of.
+    pub notices: Vec<Notice>,
 }
 
 /// One document's place in [`Documents::bytes`].
@@ -63,7 +66,7 @@ impl Documents {
     /// True if there is nothing to ship.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.dead_letters.is_empty()
+        self.items.is_empty() && self.dead_letters.is_empty() && self.notices.is_empty()
     }
 
     /// Adds a document; `write` writes its source, one line of JSON.

@@ -1,4 +1,4 @@
-//! `retry`: documents are sent again from here; records are handed back, and read again by the agent that runs, or, if none
+//! `retry`: documents are sent again, and notices told again, from here; records are handed back, and read again by the agent that runs, or, if none
 //! does, by one that this command starts for just that.
 
 use std::io::{Write, stdout};
@@ -11,10 +11,12 @@ use crate::agent::{self, Options};
 use crate::cli::check;
 use crate::config::Config;
 use crate::edge::checkpoint::{self, FolderError};
-use crate::edge::dead_letters::{Fate, Line, Sitting, Twins, handed_back, open, resend};
+use crate::edge::dead_letters::{Entry, Fate, Line, Sitting, Twins, handed_back, open, resend};
 use crate::edge::elastic::Elastic;
+use crate::edge::notify::tell_again;
 use crate::edge::ship::Progress;
 use crate::edge::status;
+use crate::flow::document::Subject;
 
 /// How long to wait for a running agent to read what was handed back; it goes on after that, unwatched.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -58,6 +60,10 @@ struct Retry {
     handed_back: Twins,
     records: u64,
     refused_documents: u64,
+    /// Notices, to know their twins.
+    told: Twins,
+    notices: u64,
+    untold: u64,
     /// Records that cannot be read again, with the last reason.
     unreadable: u64,
     objection: Option<&'static str>,
@@ -73,6 +79,9 @@ impl Retry {
             handed_back: Twins::default(),
             records: 0,
             refused_documents: 0,
+            told: Twins::default(),
+            notices: 0,
+            untold: 0,
             unreadable: 0,
             objection: None,
         }
@@ -114,10 +123,11 @@ impl Retry {
                 .filter(|entry| arguments.filter.matches(entry));
             fates.push(match meant {
                 None => Fate::Stay,
-                Some(entry) if entry.letter.is_document() => {
+                Some(entry) if entry.letter.subject() == Subject::Document => {
                     documents.push(at);
                     Fate::Stay
                 }
+                Some(entry) if entry.letter.subject() == Subject::Notice => self.tell(entry).await,
                 Some(entry) => match entry.letter.objection() {
                     Some(objection) => {
                         self.unreadable += 1;
@@ -146,6 +156,21 @@ impl Retry {
             }
         }
         Ok(fates)
+    }
+
+    /// Tells a notice once more; twins are one.
+    async fn tell(&mut self, entry: &Entry) -> Fate {
+        if !self.told.is_new(&entry.letter) {
+            return Fate::Go;
+        }
+        self.notices += 1;
+        let Err(reason) = tell_again(&entry.letter, &self.config.notifiers).await else {
+            return Fate::Go;
+        };
+        self.untold += 1;
+        let mut entry = entry.clone();
+        entry.letter.reason = reason;
+        serde_json::to_vec(&entry).map_or(Fate::Stay, Fate::Become)
     }
 
     /// Has what was handed back, now or by a command before this one, read. Returns how many files are still unread.
@@ -214,6 +239,13 @@ impl Retry {
                 totals.documents, self.refused_documents
             )?;
         }
+        if self.notices > 0 {
+            writeln!(
+                out,
+                "notices: {} tried again, {} not told again",
+                self.notices, self.untold
+            )?;
+        }
         if left > 0 {
             writeln!(
                 out,
@@ -234,7 +266,7 @@ impl Retry {
                 self.unreadable
             )?;
         }
-        let kept = self.refused_documents + refused_records + self.unreadable;
+        let kept = self.refused_documents + refused_records + self.unreadable + self.untold;
         if kept > 0 {
             writeln!(
                 out,
@@ -242,7 +274,7 @@ impl Retry {
             )?;
             return Ok(ExitCode::FAILURE);
         }
-        if totals.documents + self.records == 0 {
+        if totals.documents + self.records + self.notices == 0 {
             writeln!(out, "no dead letters to try again")?;
         }
         Ok(ExitCode::SUCCESS)

@@ -109,6 +109,7 @@ async fn refused_documents_and_bad_records_are_in_the_log_before_the_checkpoint(
         text: "{".to_owned(),
         action: None,
         record: None,
+        notifier: None,
     });
     rig.cargo
         .send(Cargo::Documents(step, Share::default()))

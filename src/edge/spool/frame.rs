@@ -119,6 +119,7 @@ impl Header {
             bytes,
             items,
             dead_letters: Vec::new(),
+            notices: Vec::new(),
         })
     }
 }

@@ -49,5 +49,6 @@ fn documents(bytes: Vec<u8>, places: &[Place], keys: &[u64]) -> Documents {
         bytes,
         items,
         dead_letters: Vec::new(),
+        notices: Vec::new(),
     }
 }
