@@ -32,6 +32,7 @@ mod intake;
 mod messengers;
 mod pace;
 mod pump;
+mod record;
 mod sources;
 
 use std::future::Future;
@@ -47,9 +48,10 @@ use crate::config::Config;
 use crate::edge::budget::Budget;
 use crate::edge::dead_letters::handed_back;
 use crate::edge::now::now;
+use crate::edge::operations::Operations;
 use crate::edge::{
-    checkpoint, dead_letters, elastic, journal, notify, receive, sample, setup, ship, spool, status, tail,
-    write,
+    checkpoint, dead_letters, elastic, journal, notify, receive, sample, setup, ship, spool,
+    status, tail, write,
 };
 use crate::flow::engine::{Checkpoint, Engine, ResumeError};
 use health::Reporter;
@@ -142,6 +144,18 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let opened = Opened::open(config, &options, &vitals).await?;
+    let (pipeline, operations) = (opened.pipeline.clone(), opened.sources.operations.clone());
+    let outcome = Box::pin(run_opened(opened, options, vitals, stop)).await;
+    record::ended(&operations, &pipeline, &outcome);
+    outcome
+}
+
+async fn run_opened(
+    opened: Opened,
+    options: Options,
+    vitals: Arc<status::Vitals>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
     let pipeline = opened.pipeline.clone();
     let (stopping, stopped) = watch::channel(false);
     let (intake, taken, intake_gauge) = intake::channel();
@@ -262,7 +276,7 @@ pub async fn run(
     if let Err(error) = handed_back::sweep(&letters.folder, &letters.covered) {
         warn!(%pipeline, %error, "dead letters that were read again cannot be removed, the next start does it");
     }
-    messengers::stop(couriers, options.grace).await;
+    couriers.stop(options.grace).await;
     report(&pipeline, &engine, &progress);
     Reporter::new(Arc::clone(&vitals)).report_now(&engine);
     vitals.enter(status::Stage::Ended);
@@ -323,6 +337,10 @@ impl Opened {
             config.receivers.clear();
             config.host = None;
         }
+        let folder = options.data_dir.join(&config.engine.pipeline);
+        let checkpoints = checkpoint::Store::open(&folder)?;
+        let operations = Operations::new(&folder);
+        record::started(&operations, &config, options);
         let Config {
             mut engine,
             files,
@@ -331,10 +349,10 @@ impl Opened {
             elasticsearch,
             file_output,
             notifiers,
+            ships_operations,
+            configuration: _,
             warnings: _,
         } = config;
-        let folder = options.data_dir.join(&engine.pipeline);
-        let checkpoints = checkpoint::Store::open(&folder)?;
         let checkpoint = checkpoints.load()?;
         if engine.agent.name.is_empty() {
             engine.agent.name = host_name().into();
@@ -359,6 +377,7 @@ impl Opened {
         if let Some(checkpoint) = &checkpoint {
             vitals.saved(checkpoint);
             let (open, early, windows) = engine.waiting();
+            record::recovered(&operations, checkpoint, &engine);
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
         let (elastic, ship) = match elasticsearch {
@@ -377,16 +396,18 @@ impl Opened {
             }
             None => None,
         };
-        let messengers = Messengers::open(&folder, &notifiers)?;
+        let letters = || {
+            dead_letters::DeadLetters::new(&folder, dead_letters::Settings::default())
+                .telling(operations.clone())
+        };
+        let messengers = Messengers::open(&folder, &notifiers, letters())?;
         let mut outlets = ship::Outlets {
             elastic,
             spool,
-            outbox: messengers.outbox.clone(),
+            outbox: Some(messengers.outbox.clone()),
             files: file_output.as_ref().map(write::Output::open).transpose()?,
-            dead_letters: dead_letters::DeadLetters::new(
-                &folder,
-                dead_letters::Settings::default(),
-            ),
+            dead_letters: letters(),
+            operations: Some(operations.clone()),
             checkpoints,
         };
         let letters = sources::Letters {
@@ -399,6 +420,8 @@ impl Opened {
             journals: Vec::new(),
             receivers: Vec::new(),
             letters,
+            operations,
+            ships_operations,
         };
         let files = sources.files.iter();
         let mut inputs: Vec<_> = files
@@ -421,6 +444,7 @@ impl Opened {
             let mut counters = None;
             if !options.once {
                 let bound = receive::bind(settings).await?;
+                let bound = bound.telling(sources.operations.clone());
                 counters = Some(bound.counters());
                 info!(%pipeline, address = %bound.address(), "http input is listening");
                 sources.receivers.push((bound, opened.journal.clone()));

@@ -68,6 +68,9 @@ enum Command {
 pub struct SetupArguments {
     /// A pipeline file: where its Elasticsearch is, and the index prefix.
     file: PathBuf,
+    /// The data folder of the agent: what is done is entered in its operation log, where there is one.
+    #[arg(long, default_value = "modelbeat-data", env = "MODELBEAT_DATA_DIR")]
+    data_dir: PathBuf,
     /// Also import data views, dashboards and alert rules (switched off) into the Kibana at this URL.
     #[arg(long, value_name = "URL", env = "MODELBEAT_KIBANA")]
     kibana: Option<String>,

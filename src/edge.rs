@@ -7,6 +7,7 @@ pub mod elastic;
 pub mod journal;
 pub mod notify;
 pub mod now;
+pub mod operations;
 pub mod receive;
 pub mod sample;
 mod segments;

@@ -36,7 +36,11 @@ pub fn run(command: &Command) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let known = || {
-        let names: Vec<&str> = config.notifiers.iter().map(|one| one.name.as_str()).collect();
+        let names: Vec<&str> = config
+            .notifiers
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
         if names.is_empty() {
             "there is no `notify` in it".to_owned()
         } else {

@@ -2,6 +2,11 @@
 //!
 //! Secrets come from the environment or a file, never from the pipeline file itself, which lies in repositories.
 
+#![expect(
+    clippy::option_option,
+    reason = "a key is absent, or faulty and reported, or there"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::Duration;
@@ -14,8 +19,8 @@ use crate::config::output::is_local;
 use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::edge::notify::{
-    AlertmanagerSettings, Authorization, ExecSettings, GIVE_UP, Kind, MailSettings, MailTls, Secret,
-    Settings, SlackSettings, TIMEOUT, Target, WebhookSettings, is_address,
+    AlertmanagerSettings, Authorization, ExecSettings, GIVE_UP, Kind, MailSettings, MailTls,
+    Secret, Settings, SlackSettings, TIMEOUT, Target, WebhookSettings, is_address,
 };
 use crate::flow::notify::{FIELDS, Template, TemplateFault};
 
@@ -313,10 +318,7 @@ fn secret(
     match (item, file) {
         (None, None) => Some(None),
         (Some(_), Some(file)) => {
-            file.fault(
-                format!("both `{key}` and `{file_key}`"),
-                "keep one of them",
-            );
+            file.fault(format!("both `{key}` and `{file_key}`"), "keep one of them");
             None
         }
         (Some(item), None) if !item.is_foreign() => {
@@ -449,7 +451,6 @@ fn name(text: &str) -> Result<String, Complaint> {
 }
 
 /// A key that is not there is no fault; one whose faults are reported is.
-#[expect(clippy::option_option, reason = "absent, faulty and there are three")]
 fn missing_or<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     match read {
         None => Some(None),

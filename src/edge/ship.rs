@@ -34,6 +34,7 @@ use tracing::warn;
 
 use crate::edge::budget::Share;
 use crate::edge::notify::outbox::{self, Outbox};
+use crate::edge::operations::Operations;
 use crate::edge::{checkpoint, dead_letters, spool, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
@@ -103,6 +104,8 @@ pub struct Outlets<T> {
     pub spool: Option<spool::Spool>,
     /// Where notices wait for those who are to be told.
     pub outbox: Option<Arc<Outbox>>,
+    /// Where what happens is entered.
+    pub operations: Option<Operations>,
 }
 
 /// How shipping ended.
@@ -178,6 +181,7 @@ pub async fn run<T: Transport>(
         dead_letters: outlets.dead_letters,
         checkpoints: outlets.checkpoints,
         outbox: outlets.outbox,
+        operations: outlets.operations,
     };
     let mut shipper = Shipper::new(
         settings,

@@ -12,6 +12,7 @@ mod comparisons;
 mod events;
 mod held;
 mod letters;
+mod operations;
 mod publish;
 mod settings;
 mod shipping;
@@ -36,7 +37,7 @@ use crate::flow::mapping::{Mapping, Unmapped};
 use crate::flow::windows::Windows;
 
 use letters::{Found, dead_letter};
-pub use settings::{Again, Agent, Checkpoint, Input, Intake, Settings};
+pub use settings::{Again, Agent, Checkpoint, Input, Intake, Operations, Settings};
 pub use state::{CheckpointError, ResumeError};
 pub use totals::{Ignored, InputTotals, Totals};
 pub use view::{Bounds, Load, SeriesView, View, WindowView};

@@ -32,6 +32,8 @@ mod kibana;
 mod late_labels;
 mod law;
 mod nannyml;
+mod notify;
+mod operations;
 mod published;
 mod rotation;
 mod scikit_learn;

@@ -14,9 +14,11 @@ use crate::edge::checkpoint::{self, FolderError};
 use crate::edge::dead_letters::{Entry, Fate, Line, Sitting, Twins, handed_back, open, resend};
 use crate::edge::elastic::Elastic;
 use crate::edge::notify::tell_again;
+use crate::edge::operations::Operations;
 use crate::edge::ship::Progress;
 use crate::edge::status;
 use crate::flow::document::Subject;
+use crate::flow::operation::{Action, Operation};
 
 /// How long to wait for a running agent to read what was handed back; it goes on after that, unwatched.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -45,6 +47,7 @@ pub(super) fn retry(arguments: &RetryArguments) -> Result<ExitCode, Error> {
         let mut retry = Retry::new(config, folder);
         retry.sift(arguments).await?;
         let left = Box::pin(retry.read_again(&arguments.data_dir)).await?;
+        retry.enter();
         retry.report(left).map_err(Error::Print)
     });
     runtime.shutdown_background();
@@ -216,6 +219,23 @@ impl Retry {
                 () = tokio::time::sleep(POLL) => {}
                 _ = tokio::signal::ctrl_c() => return Ok(left),
             }
+        }
+    }
+
+    /// In the operation log: that letters were tried again, and how many.
+    fn enter(&self) {
+        let documents = self.progress.totals().documents;
+        let count = documents + self.records + self.notices;
+        let operation =
+            Operation::success(Action::DeadLetterRetry, "dead letters were tried again")
+                .with("documents", documents)
+                .with("documents_refused", self.refused_documents)
+                .with("records", self.records)
+                .with("records_unreadable", self.unreadable)
+                .with("notices", self.notices)
+                .with("notices_not_told", self.untold);
+        if count > 0 {
+            Operations::new(&self.folder).record(operation.times(count));
         }
     }
 

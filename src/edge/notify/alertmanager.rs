@@ -47,7 +47,11 @@ impl Alertmanager {
         self.every
     }
 
-    pub(super) async fn tell(&self, notices: &[&Notice], now: Timestamp) -> Result<String, Failure> {
+    pub(super) async fn tell(
+        &self,
+        notices: &[&Notice],
+        now: Timestamp,
+    ) -> Result<String, Failure> {
         let every_ms = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX);
         let mut said = String::new();
         for notices in notices.chunks(ALERTS_MAX) {

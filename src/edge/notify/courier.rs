@@ -215,7 +215,8 @@ impl Courier {
         if let Err(error) = outcome {
             error!(notifier = self.notifier.name(), %error, "the outbox cannot be written");
             self.failures = self.failures.saturating_add(1);
-            self.not_before = Some(Instant::now() + backoff(self.failures, RandomState::new().hash_one(0), None));
+            self.not_before =
+                Some(Instant::now() + backoff(self.failures, RandomState::new().hash_one(0), None));
         }
     }
 

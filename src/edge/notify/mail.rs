@@ -88,9 +88,11 @@ impl Mail {
     }
 
     pub(super) async fn tell(&self, notice: &Notice, name: &str) -> Result<String, Failure> {
-        let message = self.message(notice, name).map_err(|error| Failure::Refused {
-            why: format!("no mail can be made of it: {error}"),
-        })?;
+        let message = self
+            .message(notice, name)
+            .map_err(|error| Failure::Refused {
+                why: format!("no mail can be made of it: {error}"),
+            })?;
         match self.transport.send(message).await {
             Ok(answer) => {
                 let said: Vec<&str> = answer.message().collect();
@@ -107,9 +109,15 @@ impl Mail {
             .from(self.from.clone())
             .subject(title(notice))
             .date(UNIX_EPOCH + Duration::from_millis(at))
-            .header(MessageId::from(format!("<{}@{domain}>", item_id(notice, name))))
+            .header(MessageId::from(format!(
+                "<{}@{domain}>",
+                item_id(notice, name)
+            )))
             // All mails of an alert are one thread.
-            .header(References::from(format!("<{}.{name}@{domain}>", notice.alert_id)))
+            .header(References::from(format!(
+                "<{}.{name}@{domain}>",
+                notice.alert_id
+            )))
             .header(ContentType::TEXT_PLAIN);
         for to in &self.to {
             builder = builder.to(to.clone());
@@ -169,7 +177,10 @@ mod tests {
             ca: None,
             credentials: None,
             from: "modelbeat <beat@models.example>".into(),
-            to: vec!["ops@models.example".into(), "Ann <ann@models.example>".into()],
+            to: vec![
+                "ops@models.example".into(),
+                "Ann <ann@models.example>".into(),
+            ],
             timeout: Duration::from_secs(1),
         })
         .unwrap();
@@ -177,12 +188,22 @@ mod tests {
             rule: "Rückruf\r\nBcc: x@y".into(),
             ..sample("abc", 1)
         };
-        let made = || String::from_utf8(mail.message(&notice, "mail").unwrap().formatted()).unwrap();
+        let made =
+            || String::from_utf8(mail.message(&notice, "mail").unwrap().formatted()).unwrap();
         let text = made();
         assert_eq!(text, made());
-        assert!(text.contains("\r\nMessage-ID: <abc.1.mail@models.example>\r\n"), "{text}");
-        assert!(text.contains("\r\nReferences: <abc.mail@models.example>\r\n"), "{text}");
-        assert!(text.contains("\r\nDate: Tue, 24 Nov 2026 10:00:05 +0000\r\n"), "{text}");
+        assert!(
+            text.contains("\r\nMessage-ID: <abc.1.mail@models.example>\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\r\nReferences: <abc.mail@models.example>\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\r\nDate: Tue, 24 Nov 2026 10:00:05 +0000\r\n"),
+            "{text}"
+        );
         assert!(!text.contains("\r\nBcc"), "{text}");
     }
 }

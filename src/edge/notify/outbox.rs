@@ -94,7 +94,11 @@ impl Outbox {
     ///
     /// # Errors
     /// The file is of a newer modelbeat, or the disk says no.
-    pub fn open(folder: &Path, addressees: &[Addressee]) -> Result<Self, Error> {
+    pub fn open(
+        folder: &Path,
+        addressees: &[Addressee],
+        dead_letters: DeadLetters,
+    ) -> Result<Self, Error> {
         let reminded = addressees.iter().filter(|addressee| addressee.is_reminded);
         let reminded: BTreeSet<String> = reminded.map(|addressee| addressee.name.clone()).collect();
         let mut queue = Queue::new(reminded);
@@ -110,7 +114,7 @@ impl Outbox {
             inner: Mutex::new(Inner {
                 queue,
                 log,
-                dead_letters: DeadLetters::new(folder, dead_letters::Settings::default()),
+                dead_letters,
             }),
             give_up_ms: give_up_ms.collect(),
             changed: watch::Sender::new(()),
@@ -119,20 +123,12 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// True where a data folder has an outbox, whether the pipeline file names notifiers or not.
-    ///
-    /// # Errors
-    /// The disk says no.
-    pub fn is_there(folder: &Path) -> std::io::Result<bool> {
-        Log::path(folder).try_exists()
-    }
-
-    /// Takes notices in: durable when this returns. Those that are known, as after a replay, and those that concern nobody,
-    /// change nothing.
+    /// Takes notices in: durable when this returns. Those that are known, as after a replay, change nothing. Returns those that
+    /// were new.
     ///
     /// # Errors
     /// None of them was taken; the disk, or, where a notifier that does not exist is named, the dead-letter log.
-    pub fn take(&self, notices: &[Notice]) -> Result<(), Error> {
+    pub fn take(&self, notices: &[Notice]) -> Result<Vec<Arc<Notice>>, Error> {
         let at = now();
         let mut inner = self.lock();
         let mut records: Vec<Record> = Vec::new();
@@ -143,13 +139,19 @@ impl Outbox {
             );
             records.extend(inner.queue.offer(notice, at).filter(|_| is_new));
         }
-        if records.is_empty() {
-            return Ok(());
+        let new = records.iter().filter_map(|record| match record {
+            Record::Take { notice, .. } => Some(Arc::clone(notice)),
+            _ => None,
+        });
+        let new: Vec<_> = new.collect();
+        if new.is_empty() {
+            return Ok(new);
         }
         inner.write(records)?;
         drop(inner);
         self.changed.send_replace(());
-        self.give_up_strangers()
+        self.give_up_strangers()?;
+        Ok(new)
     }
 
     /// Wakes whoever waits when there is something new.
@@ -220,7 +222,8 @@ impl Outbox {
                 continue;
             }
             while let Some((notice, _)) = inner.queue.next(&to) {
-                let reason = format!("there is no notifier `{to}` under `notify` in the pipeline file");
+                let reason =
+                    format!("there is no notifier `{to}` under `notify` in the pipeline file");
                 inner.give_up(&notice, &to, &reason)?;
             }
         }

@@ -26,6 +26,8 @@ impl Slack {
 
     pub(super) async fn tell(&self, notice: &Notice) -> Result<String, Failure> {
         let body = crate::flow::notify::slack(notice).to_string();
-        self.receiver.post(HeaderMap::new(), body.into_bytes()).await
+        self.receiver
+            .post(HeaderMap::new(), body.into_bytes())
+            .await
     }
 }

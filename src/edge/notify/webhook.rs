@@ -107,8 +107,14 @@ mod tests {
 
     #[test]
     fn it_is_signed_as_the_specification_has_it() {
-        check("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        check("a plain secret", "v1,ENqrYZJfEdejvH41MpDAd0s4SZwl35B0bx0LOnREaDY=");
+        check(
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        );
+        check(
+            "a plain secret",
+            "v1,ENqrYZJfEdejvH41MpDAd0s4SZwl35B0bx0LOnREaDY=",
+        );
         assert!(key("whsec_%").is_err());
     }
 }

@@ -11,11 +11,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::progress::{Grade, Progress, Suffering};
 use super::{Error, Step, random};
 use crate::edge::notify::outbox::Outbox;
+use crate::edge::operations::Operations;
 use crate::edge::{checkpoint, dead_letters, write};
 use crate::flow::alert::Notice;
 use crate::flow::bulk::backoff;
 use crate::flow::document::DeadLetter;
 use crate::flow::engine::Checkpoint;
+use crate::flow::notify::title;
+use crate::flow::operation::{Action, Operation};
 
 /// Steps of the engine that may wait for the disk: a few, so that a slow disk is felt soon.
 const ORDERS: usize = 4;
@@ -42,6 +45,7 @@ pub(super) struct Disk {
     pub(super) dead_letters: dead_letters::DeadLetters,
     pub(super) checkpoints: checkpoint::Store,
     pub(super) outbox: Option<Arc<Outbox>>,
+    pub(super) operations: Option<Operations>,
 }
 
 /// The thread's two ends.
@@ -129,8 +133,10 @@ impl Disk {
         match order {
             Order::Letters(letters) => Ok(self.dead_letters.append(letters)?),
             Order::Notices(notices) => match &self.outbox {
-                Some(outbox) => Ok(outbox.take(notices)?),
-                // Rules name no notifier where there are none.
+                Some(outbox) => {
+                    self.tell(&outbox.take(notices)?);
+                    Ok(())
+                }
                 None => Ok(()),
             },
             Order::Documents(step) => match &mut self.files {
@@ -142,6 +148,23 @@ impl Disk {
                 self.sync()?;
                 Ok(self.checkpoints.save(checkpoint)?)
             }
+        }
+    }
+
+    /// Each change of an alert is an entry of the operation log, once.
+    fn tell(&self, notices: &[Arc<Notice>]) {
+        let Some(operations) = &self.operations else {
+            return;
+        };
+        for notice in notices {
+            operations.record(
+                Operation::success(Action::Alert, title(notice))
+                    .with("alert_id", notice.alert_id.as_str())
+                    .with("notice_id", notice.id.as_str())
+                    .with("rule", notice.rule.as_str())
+                    .with("change", notice.change.name())
+                    .with("severity", notice.severity.name()),
+            );
         }
     }
 

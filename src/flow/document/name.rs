@@ -25,6 +25,8 @@ pub enum Dataset {
     Comparison,
     /// One reading of the host.
     Host,
+    /// Something that happened to the agent.
+    Operation,
 }
 
 impl Dataset {
@@ -39,6 +41,7 @@ impl Dataset {
             Self::Threshold => "modelbeat.quality.threshold",
             Self::Comparison => "modelbeat.comparison",
             Self::Host => "modelbeat.host",
+            Self::Operation => "modelbeat.operation",
         }
     }
 
@@ -53,6 +56,7 @@ impl Dataset {
             | Self::Threshold
             | Self::Comparison => ("quality", false),
             Self::Host => ("host", true),
+            Self::Operation => ("operations", false),
         }
     }
 }

@@ -32,11 +32,17 @@ pub fn title(notice: &Notice) -> String {
 /// A few lines for people, the reason first.
 #[must_use]
 pub fn text(notice: &Notice) -> String {
-    let mut text = format!("{}\n\n{}.\n\n", title(notice), one_line(&notice.reason));
-    for (name, value) in facts(notice) {
-        text.push_str(&format!("{name}: {value}\n"));
-    }
-    text
+    let head = [
+        title(notice),
+        String::new(),
+        format!("{}.", one_line(&notice.reason)),
+        String::new(),
+    ];
+    let facts = facts(notice)
+        .into_iter()
+        .map(|(name, value)| format!("{name}: {value}"));
+    let lines: Vec<String> = head.into_iter().chain(facts).collect();
+    format!("{}\n", lines.join("\n"))
 }
 
 /// Everything a notice says, as JSON; times are RFC 3339, UTC.

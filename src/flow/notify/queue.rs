@@ -103,10 +103,10 @@ impl Queue {
         }
     }
 
-    /// What taking this notice would change; `None`: it is known, or concerns nobody.
+    /// What taking this notice would change; `None`: it is known. One that concerns nobody is remembered all the same.
     #[must_use]
     pub fn offer(&self, notice: &Notice, at: Timestamp) -> Option<Record> {
-        if notice.notify.is_empty() || self.known.contains_key(&name_of(&notice.id)) {
+        if self.known.contains_key(&name_of(&notice.id)) {
             return None;
         }
         Some(Record::Take {
@@ -120,8 +120,10 @@ impl Queue {
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Take { notice, to, at } => {
-                let to = to.into_iter().map(|name| (name, 0)).collect();
-                self.know(name_of(&notice.id), Some(Waiting { notice, at, to }));
+                let to: BTreeMap<_, _> = to.into_iter().map(|name| (name, 0)).collect();
+                let name = name_of(&notice.id);
+                let waiting = (!to.is_empty()).then_some(Waiting { notice, at, to });
+                self.know(name, waiting);
             }
             Record::Known { name } => self.know(name, None),
             Record::Done { id, to, told } => self.done(&id, &to, told),
@@ -229,7 +231,10 @@ impl Queue {
         self.known.insert(name, number);
         self.notices.insert(number, Entry { name, waiting });
         if self.notices.len() > KNOWN_MAX {
-            let told = self.notices.iter().find(|(_, entry)| entry.waiting.is_none());
+            let told = self
+                .notices
+                .iter()
+                .find(|(_, entry)| entry.waiting.is_none());
             if let Some((&number, entry)) = told {
                 self.known.remove(&entry.name);
                 self.notices.remove(&number);

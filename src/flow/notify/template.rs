@@ -53,8 +53,8 @@ impl Template {
     /// # Errors
     /// It is not JSON, or names what is not there.
     pub fn parse(text: &str) -> Result<Self, TemplateFault> {
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| TemplateFault::NotJson(error.to_string()))?;
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| TemplateFault::NotJson(error.to_string()))?;
         let template = Self(value);
         let mut unknown = None;
         template.fill(&mut |name| {
@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn every_field_of_a_notice_can_be_named() {
-        let rendered = Template::parse("\"{{notice}}\"").unwrap().render(&notice(), "");
+        let rendered = Template::parse("\"{{notice}}\"")
+            .unwrap()
+            .render(&notice(), "");
         for name in rendered.as_object().unwrap().keys() {
             assert!(FIELDS.contains(&name.as_str()), "{name}");
         }

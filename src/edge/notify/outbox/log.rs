@@ -176,7 +176,11 @@ impl Log {
             })
             .and_then(|()| fs::rename(&new, Self::path(&self.folder)))
             .and_then(|()| sync_folder(&self.folder))
-            .and_then(|()| OpenOptions::new().append(true).open(Self::path(&self.folder)));
+            .and_then(|()| {
+                OpenOptions::new()
+                    .append(true)
+                    .open(Self::path(&self.folder))
+            });
         // A failed fsync of the new file harms nothing: the old one is in place, or the new one is whole.
         self.file = Some(made.map_err(|source| self.io("write", source))?);
         self.bytes = bytes.len() as u64;

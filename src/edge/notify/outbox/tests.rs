@@ -45,7 +45,12 @@ fn addressee(name: &str) -> Addressee {
 }
 
 fn open(folder: &TempDir) -> Outbox {
-    Outbox::open(folder.path(), &[addressee("page")]).unwrap()
+    open_for(folder, "page").unwrap()
+}
+
+fn open_for(folder: &TempDir, name: &str) -> Result<Outbox, Error> {
+    let letters = DeadLetters::new(folder.path(), dead_letters::Settings::default());
+    Outbox::open(folder.path(), &[addressee(name)], letters)
 }
 
 fn file(folder: &TempDir) -> PathBuf {
@@ -57,22 +62,31 @@ fn next(outbox: &Outbox) -> Option<String> {
 }
 
 fn letters(folder: &TempDir) -> Vec<DeadLetter> {
-    let lines = dead_letters::open(folder.path()).unwrap().into_iter().flatten();
-    lines.map(|line| line.unwrap().entry.unwrap().letter).collect()
+    let lines = dead_letters::open(folder.path())
+        .unwrap()
+        .into_iter()
+        .flatten();
+    lines
+        .map(|line| line.unwrap().entry.unwrap().letter)
+        .collect()
 }
 
 #[test]
 fn what_was_taken_and_told_is_known_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(&folder);
-    assert!(!Outbox::is_there(folder.path()).unwrap());
-    outbox.take(&[sample("a", 1), sample("b", 1), sample("a", 1)]).unwrap();
+    assert!(!file(&folder).try_exists().unwrap());
+    outbox
+        .take(&[sample("a", 1), sample("b", 1), sample("a", 1)])
+        .unwrap();
     outbox.told(&sample("a", 1), "page").unwrap();
-    assert!(Outbox::is_there(folder.path()).unwrap());
     // Killed: nothing is dropped in order.
     std::mem::forget(outbox);
     let outbox = open(&folder);
-    outbox.take(&[sample("a", 1), sample("b", 1), sample("a", 2)]).unwrap();
+    let new = outbox
+        .take(&[sample("a", 1), sample("b", 1), sample("a", 2)])
+        .unwrap();
+    assert_eq!(new, [Arc::new(sample("a", 2))]);
     assert_eq!(next(&outbox).as_deref(), Some("b.1"));
     outbox.told(&sample("b", 1), "page").unwrap();
     assert_eq!(next(&outbox).as_deref(), Some("a.2"));
@@ -90,7 +104,9 @@ fn a_file_cut_anywhere_is_read_up_to_the_cut() {
     outbox.told(&sample("a", 1), "page").unwrap();
     outbox.take(&[sample("b", 1)]).unwrap();
     let whole = fs::read(file(&folder)).unwrap();
-    let ends: Vec<usize> = (1..=whole.len()).filter(|end| whole[end - 1] == b'\n').collect();
+    let ends: Vec<usize> = (1..=whole.len())
+        .filter(|end| whole[end - 1] == b'\n')
+        .collect();
     assert_eq!(ends.len(), 4, "a header and three records");
     for length in 0..whole.len() {
         fs::write(file(&folder), &whole[..length]).unwrap();
@@ -102,7 +118,11 @@ fn a_file_cut_anywhere_is_read_up_to_the_cut() {
         assert_eq!(next(&outbox).as_deref(), expected, "cut at {length}");
         outbox.take(&[sample("c", 1)]).unwrap();
         let outbox = open(&folder);
-        assert_eq!(next(&outbox).as_deref(), expected.or(Some("c.1")), "cut at {length}");
+        assert_eq!(
+            next(&outbox).as_deref(),
+            expected.or(Some("c.1")),
+            "cut at {length}"
+        );
     }
 }
 
@@ -114,13 +134,21 @@ fn a_flipped_byte_costs_its_line_and_no_other() {
     outbox.take(&[sample("b", 1)]).unwrap();
     let whole = fs::read(file(&folder)).unwrap();
     let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    let second = first + whole[first..].iter().position(|byte| *byte == b'\n').unwrap();
+    let second = first
+        + whole[first..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap();
     for at in first..second {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(file(&folder), &flipped).unwrap();
         let waiting: BTreeSet<Option<String>> = BTreeSet::from([next(&open(&folder))]);
-        assert_eq!(waiting, BTreeSet::from([Some("b.1".to_owned())]), "flipped at {at}");
+        assert_eq!(
+            waiting,
+            BTreeSet::from([Some("b.1".to_owned())]),
+            "flipped at {at}"
+        );
     }
 }
 
@@ -128,9 +156,17 @@ fn a_flipped_byte_costs_its_line_and_no_other() {
 fn a_newer_format_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(file(&folder), "modelbeat notices 2\nwhatever\n").unwrap();
-    let error = Outbox::open(folder.path(), &[]).unwrap_err();
-    assert!(error.to_string().contains("has format 2, and this modelbeat reads up to 1"), "{error}");
-    assert_eq!(fs::read_to_string(file(&folder)).unwrap(), "modelbeat notices 2\nwhatever\n");
+    let error = open_for(&folder, "page").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("has format 2, and this modelbeat reads up to 1"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_to_string(file(&folder)).unwrap(),
+        "modelbeat notices 2\nwhatever\n"
+    );
 }
 
 #[test]
@@ -142,17 +178,29 @@ fn what_is_refused_or_for_nobody_is_a_dead_letter_with_its_reason() {
         ..sample("s", 1)
     };
     outbox.take(&[sample("a", 1), stranger]).unwrap();
-    outbox.give_up(&sample("a", 1), "page", "`page` refused it: status 400").unwrap();
+    outbox
+        .give_up(&sample("a", 1), "page", "`page` refused it: status 400")
+        .unwrap();
     assert_eq!(next(&outbox), None);
     let letters = letters(&folder);
     let told: Vec<_> = letters
         .iter()
-        .map(|letter| (letter.origin.as_str(), letter.reason.as_str(), letter.notifier.as_deref()))
+        .map(|letter| {
+            (
+                letter.origin.as_str(),
+                letter.reason.as_str(),
+                letter.notifier.as_deref(),
+            )
+        })
         .collect();
     assert_eq!(
         told,
         [
-            ("s.1", "there is no notifier `pager` under `notify` in the pipeline file", Some("pager")),
+            (
+                "s.1",
+                "there is no notifier `pager` under `notify` in the pipeline file",
+                Some("pager")
+            ),
             ("a.1", "`page` refused it: status 400", Some("page")),
         ]
     );
@@ -164,7 +212,7 @@ fn what_is_refused_or_for_nobody_is_a_dead_letter_with_its_reason() {
 fn a_notifier_that_is_gone_from_the_file_leaves_dead_letters() {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).take(&[sample("a", 1)]).unwrap();
-    let outbox = Outbox::open(folder.path(), &[addressee("ops")]).unwrap();
+    let outbox = open_for(&folder, "ops").unwrap();
     assert_eq!(next(&outbox), None);
     assert_eq!(letters(&folder).len(), 1);
     assert_eq!(next(&open(&folder)), None, "it is not told later, too");
@@ -184,7 +232,11 @@ fn the_file_stays_as_long_as_what_it_must_say() {
         // Without a thousand fsyncs.
         inner.log.append_later(std::slice::from_ref(&record));
         inner.queue.apply(record);
-        let done = Record::Done { id: notice.id.clone(), to: "page".into(), told: true };
+        let done = Record::Done {
+            id: notice.id.clone(),
+            to: "page".into(),
+            told: true,
+        };
         inner.log.append_later(std::slice::from_ref(&done));
         inner.queue.apply(done);
         drop(inner);

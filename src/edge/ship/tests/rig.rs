@@ -54,6 +54,7 @@ pub(super) fn outlets(
         checkpoints: checkpoint::Store::open(&data(folder)).unwrap(),
         spool: None,
         outbox: None,
+        operations: None,
     }
 }
 

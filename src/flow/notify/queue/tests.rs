@@ -144,7 +144,12 @@ fn one_that_cannot_be_told_does_not_hold_up_others() {
         story.take(&of(alert, change));
     }
     story.tell("ops", false);
-    let next = |story: &Story| story.queue.next("ops").map(|(notice, tries)| (notice.id.clone(), tries));
+    let next = |story: &Story| {
+        story
+            .queue
+            .next("ops")
+            .map(|(notice, tries)| (notice.id.clone(), tries))
+    };
     assert_eq!(next(&story), Some(("a1.0".into(), 0)));
     story.tell("ops", true);
     // Its alert's later change waits behind it.

@@ -1,0 +1,44 @@
+//! What the agent enters in the operation log: starts, recoveries, configurations, ends.
+
+use crate::agent::{Error, Options};
+use crate::config::Config;
+use crate::edge::operations::Operations;
+use crate::flow::engine::{Checkpoint, Engine};
+use crate::flow::operation::{Action, Operation};
+
+pub(super) fn started(operations: &Operations, config: &Config, options: &Options) {
+    let pipeline = config.engine.pipeline.as_str();
+    operations.record(
+        Operation::success(Action::Start, format!("pipeline {pipeline} was started"))
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("process", std::process::id())
+            .with("once", options.once)
+            .with("letters_only", options.letters_only),
+    );
+    operations.configured(&config.configuration);
+}
+
+pub(super) fn recovered(operations: &Operations, checkpoint: &Checkpoint, engine: &Engine) {
+    let (open, early, windows) = engine.waiting();
+    let number = checkpoint.cold.edges.number;
+    operations.record(
+        Operation::success(
+            Action::Recovery,
+            format!("went on from checkpoint {number}"),
+        )
+        .with("checkpoint", number)
+        .with("open_predictions", open)
+        .with("early_labels", early)
+        .with("windows", windows),
+    );
+}
+
+pub(super) fn ended(operations: &Operations, pipeline: &str, outcome: &Result<(), Error>) {
+    operations.record(match outcome {
+        Ok(()) => Operation::success(Action::Stop, format!("pipeline {pipeline} ended")),
+        Err(error) => {
+            Operation::failure(Action::Stop, format!("pipeline {pipeline} ended: {error}"))
+        }
+    });
+    operations.close();
+}
