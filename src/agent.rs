@@ -30,6 +30,7 @@
 mod health;
 mod intake;
 mod messengers;
+mod news;
 mod pace;
 mod pump;
 mod record;
@@ -340,7 +341,7 @@ impl Opened {
         let folder = options.data_dir.join(&config.engine.pipeline);
         let checkpoints = checkpoint::Store::open(&folder)?;
         let operations = Operations::new(&folder);
-        record::started(&operations, &config, options);
+        let configuration = std::mem::take(&mut config.configuration);
         let Config {
             mut engine,
             files,
@@ -377,7 +378,6 @@ impl Opened {
         if let Some(checkpoint) = &checkpoint {
             vitals.saved(checkpoint);
             let (open, early, windows) = engine.waiting();
-            record::recovered(&operations, checkpoint, &engine);
             info!(%pipeline, open_predictions = open, early_labels = early, windows, "going on from the last checkpoint");
         }
         let (elastic, ship) = match elasticsearch {
@@ -458,6 +458,11 @@ impl Opened {
         }
         // Last: a start that is refused leaves the folder as it was.
         save_first(&mut engine, &mut outlets)?;
+        let operations = &sources.operations;
+        record::started(operations, &pipeline, &configuration, options);
+        if let Some(checkpoint) = &checkpoint {
+            record::recovered(operations, checkpoint, &engine);
+        }
         Ok(Self {
             pipeline,
             engine,

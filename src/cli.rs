@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod alerts;
 pub mod check;
 pub mod dead_letters;
 pub mod log;
@@ -47,6 +48,11 @@ enum Command {
         /// Print the JSON Schema of the pipeline file, for editors, and exit.
         #[arg(long)]
         print_schema: bool,
+    },
+    /// Try alert rules on recorded data.
+    Alerts {
+        #[command(subcommand)]
+        command: alerts::Command,
     },
     /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take, notices that
     /// somebody could not be told of), try it again, or drop it.
@@ -153,6 +159,7 @@ pub fn main() -> ExitCode {
             print_schema: true, ..
         } => check::schema(),
         Command::Check { files, connect, .. } => check::check(&files, connect),
+        Command::Alerts { command } => alerts::run(command),
         Command::DeadLetters { command } => dead_letters::run(command),
         Command::Notify { command } => notify::run(&command),
         Command::Setup(arguments) => setup::setup(&arguments),

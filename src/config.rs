@@ -9,6 +9,7 @@
 //! Invariants: a `Config` exists only for a file without errors; no secret's value is ever part of a message; what the
 //! file says and this version cannot do is refused, never ignored; every key is described in the [`schema`].
 
+mod alerts;
 mod faults;
 mod host;
 mod inputs;
@@ -216,11 +217,19 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         "`tests` is not supported in this version",
         "leave it out",
     );
-    file.refuse(
-        "alerts",
-        "`alerts` is not supported in this version",
-        "leave it out; alert on the quality documents in Kibana",
-    );
+    let alerts = file.get("alerts").and_then(Item::section).map(|section| {
+        let known = alerts::Known {
+            task: task.as_ref(),
+            windows: windows.as_deref().unwrap_or_default(),
+            slices: slice_names.map(|names| slices.names(names)),
+            min_support,
+            notifiers: notifiers.as_ref().map(|notifiers| {
+                let names = notifiers.iter().map(|notifier| notifier.name.as_str());
+                names.collect()
+            }),
+        };
+        alerts::read(section, &known)
+    });
     file.finish();
 
     let (inputs, output) = (inputs?, output?);
@@ -244,6 +253,7 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
                 .as_ref()
                 .map_or(0, |host| quality::milliseconds(host.every * 6))
                 .max(60_000),
+            alerts: alerts.unwrap_or_default(),
             expires: true,
         },
         files: inputs.files,

@@ -6,6 +6,7 @@ pub mod body;
 pub mod bulk;
 pub mod canonical;
 pub mod decode;
+pub mod detect;
 pub mod document;
 pub mod engine;
 pub mod event;

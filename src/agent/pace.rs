@@ -45,7 +45,7 @@ impl Pace {
         self.changed = true;
     }
 
-    /// A file was met, or began anew.
+    /// A file was met, or began anew; or an alert changed, and nobody is told before that is saved.
     pub(super) fn met(&mut self) {
         self.changed = true;
         self.due = self.due.min(self.made + self.affordable(MET_EVERY));

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use crate::agent::health::Reporter;
 use crate::agent::intake::Weighed;
+use crate::agent::news;
 use crate::agent::pace::Pace;
 use crate::edge::budget::Budget;
 use crate::edge::now::now;
@@ -131,6 +132,7 @@ impl Pump {
                 self.reporter.changed();
             }
             self.reporter.report(&self.engine);
+            news::log(&out.changes);
             self.reporter.does(Doing::HandingOver);
             if !out.is_empty() && !self.ship(runtime, out) {
                 warn!("shipping has ended: what was not shipped is read again at the next start");
@@ -138,6 +140,9 @@ impl Pump {
             }
             if self.engine.is_crowded() {
                 self.pace.crowded();
+            }
+            if self.engine.has_news() {
+                self.pace.met();
             }
             // One at a time: each holds what the one before it does until that is known to be saved.
             let is_due = self.pace.wait(Instant::now()) == Some(Duration::ZERO);

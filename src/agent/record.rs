@@ -1,13 +1,17 @@
 //! What the agent enters in the operation log: starts, recoveries, configurations, ends.
 
 use crate::agent::{Error, Options};
-use crate::config::Config;
-use crate::edge::operations::Operations;
+use crate::edge::operations::{Configuration, Operations};
 use crate::flow::engine::{Checkpoint, Engine};
 use crate::flow::operation::{Action, Operation};
 
-pub(super) fn started(operations: &Operations, config: &Config, options: &Options) {
-    let pipeline = config.engine.pipeline.as_str();
+/// A start that is refused leaves the folder as it was: it is entered once nothing can refuse it any more.
+pub(super) fn started(
+    operations: &Operations,
+    pipeline: &str,
+    configuration: &Configuration,
+    options: &Options,
+) {
     operations.record(
         Operation::success(Action::Start, format!("pipeline {pipeline} was started"))
             .with("version", env!("CARGO_PKG_VERSION"))
@@ -15,7 +19,7 @@ pub(super) fn started(operations: &Operations, config: &Config, options: &Option
             .with("once", options.once)
             .with("letters_only", options.letters_only),
     );
-    operations.configured(&config.configuration);
+    operations.configured(configuration);
 }
 
 pub(super) fn recovered(operations: &Operations, checkpoint: &Checkpoint, engine: &Engine) {

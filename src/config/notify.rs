@@ -242,12 +242,9 @@ fn target(section: &mut Section<'_>, kind: Address, timeout: Duration) -> Option
         },
     };
     let ca = section.get("ca").map(existing_file);
-    let url = match url? {
-        Some(url) => url,
-        None => {
-            section.fault("`url` is missing", "add `url:` or `url_file:`");
-            return None;
-        }
+    let Some(url) = url? else {
+        section.fault("`url` is missing", "add `url:` or `url_file:`");
+        return None;
     };
     let place = written.or_else(|| section.get("url_file"));
     match (checked(&url.0), place) {

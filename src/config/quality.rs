@@ -263,6 +263,15 @@ impl Default for Slices {
     }
 }
 
+impl Slices {
+    /// What slices are called in documents: `named` by the mapping, and crosses of them.
+    pub(super) fn names(&self, named: &[(String, String)]) -> Vec<String> {
+        let crosses = self.crosses.iter().map(|parts| parts.join(","));
+        let single = named.iter().map(|(name, _)| name.clone());
+        single.chain(crosses).collect()
+    }
+}
+
 /// `named`: the mapping's slices; `None` where the mapping is at fault itself.
 pub(super) fn slices(mut section: Section<'_>, named: Option<&[(String, String)]>) -> Slices {
     let default = Slices::default();

@@ -13,7 +13,7 @@ mod window;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::flow::alert::Notice;
+use crate::flow::alert::{Event, Notice};
 use crate::flow::event::Timestamp;
 use crate::flow::json;
 
@@ -31,6 +31,8 @@ pub struct Documents {
     pub items: Vec<Item>,
     /// Records that became no document.
     pub dead_letters: Vec<DeadLetter>,
+    /// Changes of alerts, for the log.
+    pub changes: Vec<Event>,
     /// Changes of alerts that people are told of.
     pub notices: Vec<Notice>,
 }

@@ -7,6 +7,7 @@
 //! Invariant: what comes out depends on the records, their order within a source and `now`; replaying the records
 //! since a checkpoint gives the same document ids and the same counts.
 
+mod alerts;
 mod beaten;
 mod comparisons;
 mod events;
@@ -25,6 +26,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::flow::alert::Book;
 use crate::flow::decode::{Decoder, Format, Record, SourceState, Wanted};
 use crate::flow::document::Dataset;
 use crate::flow::document::{Action, Documents, HostDocument, Indices, Kept, Letterhead};
@@ -60,6 +62,8 @@ pub struct Engine {
     /// Version of the orphans that found their prediction in this step: their ids differ.
     found_version: Option<i64>,
     totals: Totals,
+    /// Predictions and labels that rules on silence have heard of.
+    heard: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -85,6 +89,7 @@ struct State {
     hosts: publish::HostWindows,
     versions: versions::Versions,
     stamps: stamps::Stamps,
+    alerts: Book,
     /// Number of the latest checkpoint.
     checkpoints: u64,
 }
@@ -128,6 +133,11 @@ impl Engine {
             hosts: publish::HostWindows::default(),
             versions: versions::Versions::default(),
             stamps: stamps::Stamps::default(),
+            alerts: Book::new(
+                settings.alerts.clone(),
+                &settings.pipeline,
+                &settings.agent.id,
+            ),
             checkpoints: 0,
         };
         let totals = Totals::new(settings.inputs.len());
@@ -139,6 +149,7 @@ impl Engine {
             close_at: None,
             found_version: None,
             totals,
+            heard: (0, 0),
         })
     }
 
@@ -202,6 +213,7 @@ impl Engine {
     /// After something was taken in of a source.
     fn end(&mut self, source: &SourceKey, head: &Head, now: Timestamp, out: &mut Documents) {
         self.state.heads.insert(source.clone(), head.clone());
+        self.hear(now);
         self.ship_over_bound(now, out);
         self.schedule_publication(now);
         debug_assert!(self.totals.is_balanced(), "{:?}", self.totals);
@@ -361,6 +373,7 @@ impl Engine {
             self.close_windows(now, out);
             self.publish_at = None;
         }
+        self.look_at_alerts(now, out);
     }
 
     /// When [`advance`](Self::advance) has work next; ask again after every other verb.
@@ -376,9 +389,14 @@ impl Engine {
         let patience = self.state.join.earlies.deadline(join.early_label_ttl_ms);
         let waiting = [self.state.held.deadline(), self.publish_at];
         let expiring = if self.settings.expires {
-            [horizon, patience, self.close_at]
+            [
+                horizon,
+                patience,
+                self.close_at,
+                self.state.alerts.deadline(),
+            ]
         } else {
-            [None; 3]
+            [None; 4]
         };
         waiting.into_iter().chain(expiring).flatten().min()
     }
@@ -394,6 +412,7 @@ impl Engine {
     pub fn finish(&mut self, now: Timestamp, out: &mut Documents) {
         self.release(now, out);
         self.publish_orphans(now, out);
+        self.finish_alerts(now, out);
     }
 
     /// What came in and what became of it.

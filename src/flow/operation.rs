@@ -140,7 +140,7 @@ impl Repeats {
         let mut told = self.due(now);
         let mut key = (operation.action, operation.outcome, kind.to_owned());
         if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&key) {
-            key.2 = "others".to_owned();
+            "others".clone_into(&mut key.2);
         }
         match self.kinds.get_mut(&key) {
             Some((_, Some(sum))) => {

@@ -349,6 +349,7 @@ fn settings() -> Settings {
         min_support: 1,
         window_bytes_max: 64 << 20,
         host_tolerance_ms: 60_000,
+        alerts: modelbeat::flow::alert::Settings::default(),
         expires: true,
     }
 }

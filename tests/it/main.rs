@@ -20,11 +20,13 @@
 
 mod again;
 mod agent;
+mod alerts;
 mod check;
 mod cluster;
 mod corpus;
 mod dead_letters;
 mod documents;
+mod false_alarms;
 #[path = "../faults/faults.rs"]
 mod faults;
 mod http_equals_file;

@@ -3,6 +3,7 @@
 //!
 //! What the engine hands out is put into the outbox as shipping does it; what comes behind is the real binary.
 
+mod fired;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -21,14 +22,18 @@ use serde_json::{Value, json};
 
 use crate::agent::{Ended, Home, Modelbeat};
 use crate::wait;
-use receivers::{Alertmanager, Sink, Smtp, distinct, free_port};
+use receivers::{Alertmanager, Posted, Sink, Smtp, distinct, free_port};
 
-const PIPELINE: &str = r#"
+const HEAD: &str = r#"
 pipeline: told
 inputs: [{type: file, paths: ["logs/*.jsonl"], format: json}]
 mapping:
   prediction: {id: id, time: ts, model: {const: m}, predicted: y}
 task: {kind: regression}
+"#;
+
+/// Those who are told.
+const TAIL: &str = r#"
 host: off
 notify:
   - {name: hook, type: webhook, url: "${HOOK}", secret: "${HOOK_SECRET}", token: "${HOOK_TOKEN}"}
@@ -311,8 +316,12 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
+        Self::with(&format!("{HEAD}{TAIL}"))
+    }
+
+    fn with(pipeline: &str) -> Self {
         let home = Home::new();
-        home.write("pipeline.yml", PIPELINE);
+        home.write("pipeline.yml", pipeline);
         fs::create_dir(home.path("logs")).expect("a folder");
         let folder = home.path("data/told");
         fs::DirBuilder::new()
@@ -413,7 +422,7 @@ impl Story {
             .collect();
         let paged = self.paged();
         [
-            distinct(taken.iter().map(receivers::Posted::key)).len(),
+            distinct(taken.iter().map(Posted::key)).len(),
             distinct(texts.iter().map(String::as_str)).len(),
             distinct(ids.iter().map(String::as_str)).len(),
             distinct(paged.lines()).len(),

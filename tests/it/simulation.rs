@@ -16,7 +16,7 @@
 //! `SIM_SEED=7 cargo test --test it simulation` tells the story of one seed; `SIM_SEEDS=200000` those of so many, from
 //! `SIM_FROM` on. Compiled with `--config 'profile.dev.package.modelbeat.opt-level=2'` a story takes a fifth of the time.
 
-mod chance;
+pub(crate) mod chance;
 mod cluster;
 mod disk;
 mod oracle;

@@ -34,6 +34,7 @@ publish_every: 1s
 join: {hold: 0s}
 quality: {min_support: 10}
 host: off
+operations: {ship: false}
 output:
   elasticsearch:
     hosts: ["${HOST}"]

@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn it_reads_the_notice_and_knows_its_key() {
         let script = "cat >/dev/null; env | grep CARGO";
-        let said = run(&["sh", "-c", script], Duration::from_secs(60)).await;
+        let said = run(&["sh", "-c", script], Duration::from_mins(1)).await;
         assert_eq!(
             said,
             Err(Failure::again("sh ended with exit code 1")),
@@ -186,7 +186,7 @@ mod tests {
         );
         let script =
             "read -r line; echo \"$MODELBEAT_NOTICE_KEY $1 ${line#*\\\"id\\\":}\" | cut -c1-23";
-        let said = run(&["sh", "-c", script, "sh", "$(x)"], Duration::from_secs(60)).await;
+        let said = run(&["sh", "-c", script, "sh", "$(x)"], Duration::from_mins(1)).await;
         assert_eq!(said, Ok("exit code 0 abc.1.page $(x) \"abc.1\"".to_owned()));
     }
 
@@ -216,14 +216,14 @@ mod tests {
     async fn a_program_that_fails_or_is_not_there_is_tried_again() {
         let said = run(
             &["sh", "-c", "echo no money >&2; exit 3"],
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         )
         .await;
         assert_eq!(
             said,
             Err(Failure::again("sh ended with exit code 3 no money"))
         );
-        let said = run(&["/no/such/program"], Duration::from_secs(60))
+        let said = run(&["/no/such/program"], Duration::from_mins(1))
             .await
             .unwrap_err();
         assert!(

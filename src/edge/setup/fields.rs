@@ -82,6 +82,7 @@ fn settings(task: Task) -> Settings {
         min_support: 1,
         window_bytes_max: 64 << 20,
         host_tolerance_ms: 60_000,
+        alerts: crate::flow::alert::Settings::default(),
         expires: true,
     }
 }

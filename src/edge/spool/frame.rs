@@ -116,10 +116,11 @@ impl Header {
         let bytes = raw.split_off(table_length);
         let items = items(&raw, bytes.len()).ok_or("its table is not about its lines")?;
         Ok(Documents {
+            changes: Vec::new(),
+            notices: Vec::new(),
             bytes,
             items,
             dead_letters: Vec::new(),
-            notices: Vec::new(),
         })
     }
 }

@@ -25,6 +25,8 @@ pub enum Dataset {
     Comparison,
     /// One reading of the host.
     Host,
+    /// One change of an alert.
+    Alert,
     /// Something that happened to the agent.
     Operation,
 }
@@ -41,6 +43,7 @@ impl Dataset {
             Self::Threshold => "modelbeat.quality.threshold",
             Self::Comparison => "modelbeat.comparison",
             Self::Host => "modelbeat.host",
+            Self::Alert => "modelbeat.alert",
             Self::Operation => "modelbeat.operation",
         }
     }
@@ -56,6 +59,7 @@ impl Dataset {
             | Self::Threshold
             | Self::Comparison => ("quality", false),
             Self::Host => ("host", true),
+            Self::Alert => ("alerts", false),
             Self::Operation => ("operations", false),
         }
     }

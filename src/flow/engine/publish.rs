@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::flow::alert::{Book, Published, Reading};
 use crate::flow::document::{
     Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity,
 };
@@ -112,6 +113,7 @@ impl Engine {
             hosts,
             versions,
             stamps,
+            alerts,
             ..
         } = &mut self.state;
         let overtaken = if last {
@@ -134,6 +136,7 @@ impl Engine {
             tables,
             windows,
             versions,
+            alerts,
             version: stamps.next(now),
             now,
             last,
@@ -163,6 +166,7 @@ pub(super) struct Press<'e> {
     pub(super) tables: &'e mut Tables,
     pub(super) windows: &'e Windows,
     pub(super) versions: &'e mut Versions,
+    pub(super) alerts: &'e mut Book,
     /// External version of all documents: no two have the same id.
     pub(super) version: i64,
     pub(super) now: Timestamp,
@@ -195,9 +199,11 @@ impl Press<'_> {
             version,
             now,
             last,
+            ref mut alerts,
             ref mut out,
             ..
         } = *self;
+        let document = out.items.len();
         let revision = tally.revision();
         let mut add = |dataset: Dataset, part: &[&str], write: &dyn Fn(&mut Vec<u8>)| {
             let id = identity.id(part);
@@ -229,6 +235,15 @@ impl Press<'_> {
             }
         });
         add_companions(&summary, key.slice == ALL, &mut add);
+        if let Some(item) = out.items.get(document) {
+            let source = item.lines.start + item.action_length..item.lines.end;
+            let published = Published {
+                summary: &summary,
+                source: out.bytes.get(source).unwrap_or_default(),
+                last,
+            };
+            alerts.read(&identity, &|metric| Reading::of(metric, published), now);
+        }
     }
 }
 

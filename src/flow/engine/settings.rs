@@ -7,7 +7,7 @@ use crate::flow::document::DeadLetter;
 use crate::flow::event::{Batch, Head, Kind, SourceKey};
 use crate::flow::host::HostSnapshot;
 use crate::flow::operation::Entry;
-use crate::flow::{decode, join, mapping, quality, windows};
+use crate::flow::{alert, decode, join, mapping, quality, windows};
 
 /// What the edges send to the engine.
 #[derive(Debug)]
@@ -101,6 +101,8 @@ pub struct Settings {
     pub window_bytes_max: usize,
     /// A host snapshot says something of the predictions of the next so many milliseconds.
     pub host_tolerance_ms: i64,
+    /// `alerts:`
+    pub alerts: alert::Settings,
     /// Horizons and patience end (not so under `--once`: nothing expires before the end).
     pub expires: bool,
 }

@@ -7,6 +7,7 @@ use hashbrown::DefaultHashBuilder;
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+use crate::flow::alert::{self, Book};
 use crate::flow::decode::SourceState;
 use crate::flow::document::Tag;
 use crate::flow::engine::beaten::Beaten;
@@ -94,6 +95,9 @@ pub enum ResumeError {
     /// The data folder belongs to another pipeline.
     #[error("the data folder belongs to pipeline `{0}`: give each pipeline its own --data-dir")]
     OtherPipeline(String),
+    /// The alerts in it.
+    #[error("the engine state in the checkpoint cannot be read: {0}")]
+    Alerts(#[from] alert::Unreadable),
     /// The settings cannot work.
     #[error("{0}")]
     Settings(String),
@@ -264,6 +268,7 @@ impl Engine {
             hosts,
             versions,
             stamps,
+            alerts,
             checkpoints,
         } = &mut self.state;
         *checkpoints += 1;
@@ -289,6 +294,7 @@ impl Engine {
         };
         let room = kept.opens.bytes() + held.bytes() + STATE_ROOM;
         let state = postcard::to_extend(&kept, Vec::with_capacity(room))?;
+        let state = alerts.cut(*checkpoints, state)?;
         Ok(Checkpoint {
             heads: heads.clone(),
             state,
@@ -305,6 +311,7 @@ impl Engine {
     /// As [`checkpoint`](Self::checkpoint).
     pub fn start(&mut self, now: Timestamp) -> Result<Checkpoint, CheckpointError> {
         self.state.stamps.start(now);
+        self.state.alerts.start(now);
         self.checkpoint()
     }
 
@@ -313,6 +320,7 @@ impl Engine {
         self.state.join.opens.committed(number);
         self.state.windows.committed(number);
         self.state.stamps.committed(number);
+        self.state.alerts.committed(number);
     }
 
     /// The open predictions that do not fit in memory lie in this store, as the checkpoint resumed from left it.
@@ -343,7 +351,8 @@ impl Engine {
     /// # Errors
     /// The state is of another pipeline or cannot be read.
     pub fn resume(settings: Settings, checkpoint: &Checkpoint) -> Result<Self, ResumeError> {
-        let kept: Kept<'_> = postcard::from_bytes(&checkpoint.state)?;
+        // Behind it lies the book of alerts, if there was one.
+        let (kept, book): (Kept<'_>, _) = postcard::take_from_bytes(&checkpoint.state)?;
         if kept.pipeline != settings.pipeline {
             return Err(ResumeError::OtherPipeline(kept.pipeline));
         }
@@ -385,6 +394,12 @@ impl Engine {
         engine.state.hosts = kept.hosts;
         engine.state.versions = kept.rivals;
         engine.state.stamps = Stamps::resume(kept.version);
+        engine.state.alerts = Book::resume(
+            engine.settings.alerts.clone(),
+            &engine.settings.pipeline,
+            &engine.settings.agent.id,
+            book,
+        )?;
         // Time has passed: look at once what there is to publish and to close.
         if engine.state.windows.any_dirty() {
             engine.publish_at = Some(Timestamp(0));

@@ -11,6 +11,8 @@ pub struct Metric {
     pub value: Result<f64, &'static str>,
     /// 95 % interval; for areas under curves the bounds that binning leaves.
     pub interval: Option<Interval>,
+    /// Hits and trials, where it is their ratio.
+    pub share: Option<(u64, u64)>,
 }
 
 impl Metric {
@@ -20,6 +22,7 @@ impl Metric {
             name,
             value: value.filter(|value| value.is_finite()).ok_or(reason),
             interval: None,
+            share: None,
         }
     }
 
@@ -29,7 +32,10 @@ impl Metric {
         (hits, trials): (u64, u64),
         reason: &'static str,
     ) -> Self {
-        Self::new(name, ratio(hits, trials), reason).within(intervals::wilson(hits, trials))
+        Self {
+            share: Some((hits, trials)),
+            ..Self::new(name, ratio(hits, trials), reason).within(intervals::wilson(hits, trials))
+        }
     }
 
     /// The same with an interval, if it has a value.

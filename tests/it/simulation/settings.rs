@@ -72,6 +72,7 @@ impl Setting {
             min_support: 1,
             window_bytes_max: self.memory,
             host_tolerance_ms: HOUR,
+            alerts: modelbeat::flow::alert::Settings::default(),
             expires: !self.once,
         }
     }

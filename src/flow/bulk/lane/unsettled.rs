@@ -46,9 +46,10 @@ fn documents(bytes: Vec<u8>, places: &[Place], keys: &[u64]) -> Documents {
         })
         .collect();
     Documents {
+        changes: Vec::new(),
+        notices: Vec::new(),
         bytes,
         items,
         dead_letters: Vec::new(),
-        notices: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 const NOTIFIERS: [&str; 2] = ["ops", "manager"];
 
 fn of(alert: u8, change: u8) -> Notice {
-    let kind = if change % 2 == 0 {
+    let kind = if change.is_multiple_of(2) {
         Change::Firing
     } else {
         Change::Resolved

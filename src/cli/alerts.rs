@@ -1,0 +1,37 @@
+//! `modelbeat alerts test`: what a pipeline file's rules would have said of recorded data.
+
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// `modelbeat alerts`
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read recorded data through a pipeline file and its alert rules, and print what would have become pending, fired and been
+    /// over, window by window. Nothing is shipped, nobody is told, and no data folder is touched.
+    ///
+    /// Windows are judged with all the labels that the data has, so what late labels repaired does not show. Silence, mute times
+    /// and `wait` go by the clock and are not tried.
+    Test(TestArguments),
+}
+
+/// `modelbeat alerts test`
+#[derive(Debug, Args)]
+pub struct TestArguments {
+    /// The pipeline file.
+    file: PathBuf,
+    /// Files or globs to read instead of what the pipeline's first file input names (its other inputs are not read); in that
+    /// input's format, or JSON lines where there is none.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<String>,
+}
+
+/// Runs `modelbeat alerts`.
+pub fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Test(arguments) => test::test(&arguments),
+    }
+}

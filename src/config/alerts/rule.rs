@@ -1,0 +1,470 @@
+//! One rule: what is watched, and exactly one of the checks there are.
+
+use std::time::Duration;
+
+use crate::config::alerts::Known;
+use crate::config::item::Item;
+use crate::config::quality::milliseconds;
+use crate::config::section::Section;
+use crate::config::values::{self, Complaint};
+use crate::flow::alert::{
+    Against, Basis, By, Check, Detection, Missing, Rule, Severity, Shift, Side, SilenceRule,
+    Threshold, Watch, WindowRule,
+};
+use crate::flow::detect::{Adwin, Chart, Detector, PageHinkley, adwin, chart, page_hinkley};
+use crate::flow::windows::Length;
+
+/// Default of `wait`: what came in by the end of a window is counted and published by then.
+const WAIT_MS: i64 = 60_000;
+
+/// Default of `limit`: one window in two thousand is as far from the reference by chance, on one side.
+const LIMIT: f64 = 3.3;
+
+/// Default of `change.windows`: two days of hours.
+const REFERENCE: u32 = 48;
+
+/// As many names, and as many slices, are more than anybody reads.
+const NAMES_MAX: usize = 32;
+
+/// Keys of a rule on windows that a rule on silence has no use for.
+const OF_WINDOWS: &[&str] = &[
+    "metric",
+    "window",
+    "for",
+    "slices",
+    "model",
+    "version",
+    "min_support",
+    "wait",
+];
+
+pub(super) fn read(
+    mut section: Section<'_>,
+    known: &Known<'_>,
+    metrics: Option<&[String]>,
+) -> Option<Rule> {
+    let name = section.require("name").and_then(rule_name);
+    let severity = section.get("severity").map(|item| {
+        item.one_of(&[
+            ("info", Severity::Info),
+            ("warning", Severity::Warning),
+            ("critical", Severity::Critical),
+        ])
+    });
+    let notify = section.get("notify").map(|item| notifiers(&item, known));
+    let notify = notify.unwrap_or_default();
+    let silence_item = section.get("silence");
+    let of = section.get("of");
+    let watch = if let Some(item) = silence_item {
+        let after = item.duration(Duration::from_secs(1)..=Duration::from_hours(24 * 365));
+        let of = of.map(|item| {
+            item.one_of(&[
+                ("events", Missing::Events),
+                ("predictions", Missing::Predictions),
+                ("labels", Missing::Labels),
+            ])
+        });
+        for key in OF_WINDOWS {
+            if let Some(item) = section.get(key) {
+                item.fault(
+                    format!("`{key}` says nothing of silence"),
+                    "leave it out, or leave out `silence`",
+                );
+            }
+        }
+        after
+            .zip(of.unwrap_or(Some(Missing::Events)))
+            .map(|(after, of)| {
+                Watch::Silence(SilenceRule {
+                    after_ms: milliseconds(after),
+                    of,
+                })
+            })
+    } else {
+        if let Some(item) = of {
+            item.fault("`of` belongs to `silence`", "leave it out");
+        }
+        windows(&mut section, known, metrics).map(Watch::Windows)
+    };
+    section.finish();
+    Some(Rule {
+        name: name?,
+        severity: severity.unwrap_or(Some(Severity::default()))?,
+        notify,
+        watch: watch?,
+    })
+}
+
+fn windows(
+    section: &mut Section<'_>,
+    known: &Known<'_>,
+    metrics: Option<&[String]>,
+) -> Option<WindowRule> {
+    let metric = section
+        .require("metric")
+        .and_then(|item| metric(item, metrics));
+    let window = match section.get("window") {
+        Some(item) => window(item, known.windows),
+        None => the_only_window(section, known.windows),
+    };
+    let model = section.get("model").and_then(Item::text);
+    let version = section.get("version").and_then(Item::text);
+    let slices = section
+        .get("slices")
+        .and_then(|item| item.list(NAMES_MAX))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|item| slice(item, known.slices.as_deref()))
+        .collect();
+    let min_support = section
+        .get("min_support")
+        .and_then(|item| item.integer(0..=1_000_000_000));
+    let row = section
+        .get("for")
+        .and_then(|item| item.integer(1..=1_000))
+        .and_then(|windows| u32::try_from(windows).ok());
+    let wait = section
+        .get("wait")
+        .and_then(|item| item.duration(Duration::ZERO..=Duration::from_hours(24 * 31)));
+    let open_item = section.get("open");
+    let open = open_item.clone().and_then(Item::boolean).unwrap_or(false);
+    let support = min_support.unwrap_or(known.min_support);
+    let check = check(section, support);
+    if let (Some(item), true, Some(check)) = (&open_item, open, &check)
+        && !matches!(check, Check::Threshold(_))
+    {
+        item.fault(
+            "only a threshold can be held against a window that has not ended",
+            "leave `open` out",
+        );
+    }
+    Some(WindowRule {
+        metric: metric?,
+        window: window?,
+        model,
+        version,
+        slices,
+        min_support: support,
+        windows_in_a_row: row.unwrap_or(1),
+        wait_ms: wait.map_or(WAIT_MS, milliseconds),
+        open,
+        check: check?,
+    })
+}
+
+/// Exactly one of `below`, `above`, `change`, `anomaly` and `drift`.
+fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
+    let checks = [
+        section.get("below"),
+        section.get("above"),
+        section.get("change"),
+        section.get("anomaly"),
+        section.get("drift"),
+    ];
+    let (clear, basis) = (section.get("clear"), section.get("on"));
+    let given = checks.iter().flatten().count();
+    if given != 1 {
+        let what = if given == 0 {
+            "a rule must say what is bad"
+        } else {
+            "a rule has one check"
+        };
+        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `silence: 15m`";
+        section.fault(what, help);
+        return None;
+    }
+    let [below, above, change, anomaly, drift] = checks;
+    let is_threshold = below.is_some() || above.is_some();
+    for item in [&clear, &basis].into_iter().flatten() {
+        if !is_threshold {
+            item.fault(
+                format!("`{}` belongs to `below` and `above`", item.key()),
+                "leave it out",
+            );
+        }
+    }
+    if let Some(item) = change {
+        return shift(item.section()?).map(Check::Change);
+    }
+    if let Some(item) = anomaly {
+        return self::anomaly(item.section()?, min_support).map(Check::Detection);
+    }
+    if let Some(item) = drift {
+        return self::drift(item.section()?).map(Check::Detection);
+    }
+    let (side, item) = match (below, above) {
+        (Some(item), _) => (Side::Below, item),
+        (None, item) => (Side::Above, item?),
+    };
+    let at = item.number(f64::MIN..=f64::MAX);
+    let back = clear.map(|item| (item.clone(), item.number(f64::MIN..=f64::MAX)));
+    let basis = basis.map(|item| item.one_of(&[("bound", Basis::Bound), ("value", Basis::Value)]));
+    let at = at?;
+    let clear = match back {
+        None => at,
+        Some((item, back)) => {
+            let back = back?;
+            let is_worse = match side {
+                Side::Below => back < at,
+                Side::Above => back > at,
+            };
+            if is_worse {
+                item.fault(
+                    format!("{} is on the bad side of the threshold", item.shown()),
+                    "an alert is over when the value is back at `clear`: leave it out, or write a better value",
+                );
+            }
+            back
+        }
+    };
+    Some(Check::Threshold(Threshold {
+        side,
+        at,
+        clear,
+        basis: basis.unwrap_or(Some(Basis::Bound))?,
+    }))
+}
+
+/// `{drop: 0.05, against: trailing, windows: 48, limit: 3.3}`
+fn shift(mut section: Section<'_>) -> Option<Shift> {
+    let (drop, rise) = (section.get("drop"), section.get("rise"));
+    let (side, by) = match (drop, rise) {
+        (Some(item), None) => (Side::Below, item.parse("a number or a percentage", by)),
+        (None, Some(item)) => (Side::Above, item.parse("a number or a percentage", by)),
+        _ => {
+            let help = "write `drop: 0.05`, `drop: 10%` or `rise: 0`: how much is too much";
+            section.fault("a change is either a drop or a rise", help);
+            (Side::Below, None)
+        }
+    };
+    let baseline = section.get("baseline");
+    let version = section.get("version");
+    let against = section.get("against");
+    let windows = section
+        .get("windows")
+        .and_then(|item| item.integer(1..=1_000))
+        .and_then(|windows| u32::try_from(windows).ok())
+        .unwrap_or(REFERENCE);
+    let limit = section.get("limit").map(|item| item.number(0.0..=100.0));
+    if [&baseline, &version, &against]
+        .into_iter()
+        .flatten()
+        .count()
+        > 1
+    {
+        section.fault(
+            "a change has one reference",
+            "write one of `against`, `version` and `baseline`",
+        );
+    }
+    section.finish();
+    let against = if let Some(item) = baseline {
+        Against::Baseline(item.number(f64::MIN..=f64::MAX)?)
+    } else if let Some(item) = version {
+        Against::Version(item.text()?)
+    } else if let Some(item) = against {
+        item.one_of(&[
+            ("trailing", Against::Trailing(windows)),
+            ("previous", Against::Previous),
+            ("last_week", Against::LastWeek),
+        ])?
+    } else {
+        Against::Trailing(windows)
+    };
+    Some(Shift {
+        side,
+        by: by?,
+        limit: limit.unwrap_or(Some(LIMIT))?,
+        against,
+    })
+}
+
+/// `{direction: down, limit: 3.5, weight: 0.3, reference: 30}`
+fn anomaly(mut section: Section<'_>, min_support: u64) -> Option<Detection> {
+    let default = chart::Settings::default();
+    let side = direction(section.get("direction"));
+    let limit = section.get("limit").map(|item| item.number(0.5..=100.0));
+    let weight = section.get("weight").map(|item| item.number(0.01..=1.0));
+    let reference = section
+        .get("reference")
+        .map(|item| item.integer(2..=1_000))
+        .map(|windows| windows.and_then(|windows| u32::try_from(windows).ok()));
+    section.finish();
+    let baseline_windows = reference.unwrap_or(Some(default.baseline_windows))?;
+    let settings = chart::Settings {
+        lambda: weight.unwrap_or(Some(default.lambda))?,
+        limit: limit.unwrap_or(Some(default.limit))?,
+        baseline_windows,
+        baseline_counts: default.baseline_counts,
+        pool_below: min_support,
+    };
+    Some(Detection {
+        detector: Detector::Chart(Chart::new(settings)),
+        side: side?,
+    })
+}
+
+/// `{method: adwin, direction: down, delta: 0.002}`, by river's names.
+fn drift(mut section: Section<'_>) -> Option<Detection> {
+    let method = section
+        .require("method")
+        .and_then(|item| item.one_of(&[("adwin", true), ("page_hinkley", false)]));
+    let side = direction(section.get("direction"));
+    let delta_item = section.get("delta");
+    let threshold = section.get("threshold");
+    if let (Some(item), Some(true)) = (&threshold, method) {
+        item.fault(
+            "`threshold` belongs to `method: page_hinkley`",
+            "leave it out",
+        );
+    }
+    let threshold = threshold.map(|item| item.number(f64::MIN_POSITIVE..=1e9));
+    section.finish();
+    let (side, method) = (side?, method?);
+    let detector = if method {
+        let default = adwin::Settings::default();
+        let delta = delta_item.map(|item| item.number(1e-12..=0.5));
+        Detector::Adwin(Adwin::new(adwin::Settings {
+            delta: delta.unwrap_or(Some(default.delta))?,
+            ..default
+        }))
+    } else {
+        let default = page_hinkley::Settings::default();
+        let delta = delta_item.map(|item| item.number(0.0..=1e9));
+        Detector::PageHinkley(PageHinkley::new(page_hinkley::Settings {
+            delta: delta.unwrap_or(Some(default.delta))?,
+            threshold: threshold.unwrap_or(Some(default.threshold))?,
+            mode: match side {
+                None => page_hinkley::Mode::Both,
+                Some(Side::Below) => page_hinkley::Mode::Down,
+                Some(Side::Above) => page_hinkley::Mode::Up,
+            },
+            ..default
+        }))
+    };
+    Some(Detection { detector, side })
+}
+
+/// Which way is bad; `Some(None)`: both.
+fn direction(item: Option<Item<'_>>) -> Option<Option<Side>> {
+    let Some(item) = item else { return Some(None) };
+    item.one_of(&[
+        ("down", Some(Side::Below)),
+        ("up", Some(Side::Above)),
+        ("both", None),
+    ])
+}
+
+/// `0.05`, or `10%` of the reference.
+fn by(text: &str) -> Result<By, Complaint> {
+    let help = "write a number such as 0.05, or a share of the reference such as 10%";
+    let (number, is_share) = match text.strip_suffix('%') {
+        Some(number) => (number.trim_end(), true),
+        None => (text, false),
+    };
+    let number: Option<f64> = number.parse().ok();
+    match number.filter(|number| number.is_finite() && *number >= 0.0) {
+        Some(number) if is_share => Ok(By::Share(number / 100.0)),
+        Some(number) => Ok(By::Absolute(number)),
+        None => Err(Complaint::new("is not how much", help)),
+    }
+}
+
+/// Part of ids, of log lines, and of messages to people.
+fn rule_name(item: Item<'_>) -> Option<String> {
+    item.parse("a name", |text| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !text.is_empty() && text.len() <= 64 && text.chars().all(plain) {
+            return Ok(text.to_owned());
+        }
+        let help = "write at most 64 letters, digits, `-`, `_` and `.`";
+        Err(Complaint::new("is no name for a rule", help))
+    })
+}
+
+fn metric(item: Item<'_>, known: Option<&[String]>) -> Option<String> {
+    let name = item.clone().text()?;
+    if let Some(known) = known.filter(|known| !known.contains(&name)) {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let help = values::did_you_mean(&name, &known);
+        item.fault(
+            format!("{} is no metric of this task's windows", item.shown()),
+            help.unwrap_or_else(|| {
+                "write its name in the quality document, such as quality.coverage, counts.predictions or latency.p95".into()
+            }),
+        );
+        return None;
+    }
+    Some(name)
+}
+
+/// One of `windows:`, as written there; a hopping one as `1h/5m`.
+fn window(item: Item<'_>, known: &[Length]) -> Option<Length> {
+    item.parse("a window", |text| {
+        let found = known.iter().find(|length| length.to_string() == text);
+        match found {
+            Some(Length::Cumulative) => Err(Complaint::new(
+                "never ends",
+                "name a window that does: what is bad must be able to become good again",
+            )),
+            Some(length) => Ok(*length),
+            None => Err(Complaint::new("is not among `windows`", list(known))),
+        }
+    })
+}
+
+fn the_only_window(section: &Section<'_>, known: &[Length]) -> Option<Length> {
+    let mut lengths = known.iter().filter(|length| **length != Length::Cumulative);
+    match (lengths.next(), lengths.next()) {
+        (Some(only), None) => Some(*only),
+        _ => {
+            section.fault("`window` is missing in `alerts.rules`", list(known));
+            None
+        }
+    }
+}
+
+fn list(known: &[Length]) -> String {
+    let ending = known.iter().filter(|length| **length != Length::Cumulative);
+    let names: Vec<String> = ending.map(Length::to_string).collect();
+    format!("write one of {}", names.join(", "))
+}
+
+fn slice(item: Item<'_>, known: Option<&[String]>) -> Option<String> {
+    let name = item.clone().text()?;
+    if let Some(known) = known.filter(|known| !known.contains(&name)) {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let help = values::did_you_mean(&name, &known);
+        item.fault(
+            format!("{} is not a slice of this pipeline", item.shown()),
+            help.unwrap_or_else(|| {
+                "name one of `mapping.prediction.slices`, or a cross as `country,device`".into()
+            }),
+        );
+    }
+    Some(name)
+}
+
+/// Names of those who are told.
+fn notifiers(item: &Item<'_>, known: &Known<'_>) -> Vec<String> {
+    let items = item.clone().list(NAMES_MAX).unwrap_or_default();
+    let mut names = Vec::new();
+    for item in items {
+        let Some(name) = item.clone().text() else {
+            continue;
+        };
+        if let Some(known) = &known.notifiers
+            && !known.contains(&name.as_str())
+        {
+            item.fault(
+                format!("{} is not the name of a notifier", item.shown()),
+                values::did_you_mean(&name, known)
+                    .unwrap_or_else(|| "name one of those under `notify:`".to_owned()),
+            );
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}

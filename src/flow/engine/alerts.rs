@@ -1,0 +1,82 @@
+//! Alerts: what the book lets out becomes documents, notices and log lines.
+//!
+//! Windows are read into the book as they are published (`publish`). What it decides waits for a durable checkpoint; only the
+//! end of all data does not wait, since what is decided there is decided again after a kill.
+
+use crate::flow::alert::{Active, Told};
+use crate::flow::document::{Action, Dataset, Documents};
+use crate::flow::engine::{Engine, key_of_id};
+use crate::flow::event::Timestamp;
+
+impl Engine {
+    /// The alerts that are not over.
+    pub fn alerts(&self) -> impl Iterator<Item = Active> {
+        self.state.alerts.active()
+    }
+
+    /// Something was decided that may not be told before the next checkpoint is durable.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.state.alerts.waits()
+    }
+
+    /// Somebody has seen the alert of this id. Returns false if none of it fires.
+    pub fn acknowledge(&mut self, alert: &str, now: Timestamp) -> bool {
+        self.state.alerts.acknowledge(alert, now)
+    }
+
+    /// Records were taken in: rules on silence hear of it.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        if self.state.alerts.is_empty() {
+            return;
+        }
+        let inputs = self.totals.inputs.iter();
+        let heard = inputs.fold((0, 0), |(predictions, labels), input| {
+            let predicted = input.predictions + input.duplicates;
+            (predictions + predicted, labels + input.labels)
+        });
+        let (predictions, labels) = std::mem::replace(&mut self.heard, heard);
+        let book = &mut self.state.alerts;
+        book.hear(heard.0 > predictions, heard.1 > labels, now);
+    }
+
+    pub(super) fn look_at_alerts(&mut self, now: Timestamp, out: &mut Documents) {
+        if self.state.alerts.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        if self.settings.expires {
+            self.state.alerts.look(now);
+        }
+        self.tell(false, out);
+    }
+
+    /// The end of all data: every window is looked at, and all is told at once.
+    pub(super) fn finish_alerts(&mut self, now: Timestamp, out: &mut Documents) {
+        self.state.alerts.look_at_all(now);
+        self.tell(true, out);
+    }
+
+    fn tell(&mut self, all: bool, out: &mut Documents) {
+        for told in self.state.alerts.take_told(all) {
+            let Told {
+                event,
+                as_document,
+                as_notice,
+            } = told;
+            if as_notice {
+                out.notices.extend(event.notice(&self.settings.pipeline));
+            }
+            if as_document {
+                let index = self.compiled.indices.name(Dataset::Alert, event.at);
+                let (id, letterhead) = (event.id(), &self.compiled.letterhead);
+                // A change never changes: sent again, it is the same version, which is there already.
+                let version = event.at.0.max(1);
+                let action = Action::Index { version };
+                out.add(action, &index, &id, key_of_id(&id), |bytes| {
+                    event.write(letterhead, bytes);
+                });
+                out.changes.push(event);
+            }
+        }
+    }
+}
