@@ -31,6 +31,8 @@ pub use exec::ExecSettings;
 pub use http::{Authorization, Target};
 pub use mail::{MailSettings, MailTls, is_address};
 use outbox::Addressee;
+#[cfg(test)]
+pub(in crate::edge) use outbox::sample;
 pub use secret::Secret;
 pub use slack::SlackSettings;
 pub use webhook::WebhookSettings;

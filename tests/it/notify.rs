@@ -256,9 +256,12 @@ fn one_dead_receiver_delays_no_other_and_what_is_refused_is_a_dead_letter() {
 fn a_notifier_can_be_tried_out() {
     let story = Story::new();
     let test = |name: &str| {
-        story
-            .command(&["notify", "test", "pipeline.yml", name])
-            .finish()
+        let arguments = ["notify", "test", "pipeline.yml", name];
+        let ended = story.command(&arguments).finish();
+        for secret in SECRETS {
+            assert!(!ended.output.contains(secret), "{}", ended.output);
+        }
+        ended
     };
     test("hook")
         .expect_code(0)
@@ -300,7 +303,6 @@ fn a_notifier_can_be_tried_out() {
             .then_some(())
             .ok_or_else(|| format!("{left:?}"))
     });
-    story.expect_no_secret();
 }
 
 /// One pipeline, its receivers, and the ports of those that are not started yet.
@@ -471,7 +473,7 @@ impl Story {
                 }
             }
         }
-        assert!(looked > 0 || !self.home.path("out").exists());
+        assert!(looked > 0, "there is something to look through");
     }
 }
 

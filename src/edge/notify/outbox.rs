@@ -28,7 +28,7 @@ use crate::flow::notify::{Queue, Record};
 pub use log::Error as LogError;
 use log::Log;
 #[cfg(test)]
-pub(super) use tests::sample;
+pub(in crate::edge) use tests::sample;
 
 /// Who is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

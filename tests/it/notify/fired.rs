@@ -61,10 +61,10 @@ impl Moment {
             }
             Self::Durable => {
                 let outbox = story.home.path("data/told/notices.log");
-                agent.wait_until_equal("outboxes", &true, || outbox.exists());
+                agent.wait_until_equal("outboxes", &true, || outbox.is_file());
             }
             Self::Tried => {
-                agent.wait_until_equal("tries", &true, || !story.hook.posted().is_empty())
+                agent.wait_until_equal("tries", &true, || !story.hook.posted().is_empty());
             }
         }
     }

@@ -137,7 +137,6 @@ fn script(name: &str, argument: &str) -> String {
 
 /// A real SMTP server; gone when dropped.
 pub(super) struct Smtp {
-    pub(super) port: u16,
     file: PathBuf,
     child: Child,
     _input: ChildStdin,
@@ -165,7 +164,6 @@ impl Smtp {
             .expect("its port");
         assert_eq!(said.trim(), port.to_string(), "the SMTP server listens");
         Self {
-            port,
             file: file.to_owned(),
             _input: child.stdin.take().expect("piped"),
             child,

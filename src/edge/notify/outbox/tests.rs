@@ -10,7 +10,7 @@ use super::*;
 use crate::flow::alert::{Change, Severity};
 
 /// The n-th change of an alert, for `page`.
-pub(in crate::edge::notify) fn sample(alert: &str, change: u32) -> Notice {
+pub(in crate::edge) fn sample(alert: &str, change: u32) -> Notice {
     Notice {
         id: format!("{alert}.{change}"),
         alert_id: alert.into(),
