@@ -183,6 +183,7 @@ async fn run_opened(
         tokio::spawn(sampling);
         counters
     });
+    news::listen(&opened.engine, &letters.folder, &intake, &stopped);
     vitals.run(status::Wiring {
         inputs: opened.inputs,
         shipping: Arc::clone(&progress),

@@ -49,7 +49,7 @@ enum Command {
         #[arg(long)]
         print_schema: bool,
     },
-    /// Try alert rules on recorded data.
+    /// Try alert rules on recorded data, or say that somebody has seen an alert.
     Alerts {
         #[command(subcommand)]
         command: alerts::Command,

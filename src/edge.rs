@@ -1,5 +1,6 @@
 //! The world: files, sockets, clocks, Elasticsearch. Thin loops around machines; a decision found here belongs in flow.
 
+pub mod acknowledged;
 pub mod budget;
 pub mod checkpoint;
 pub mod dead_letters;

@@ -1,8 +1,26 @@
-//! Changes of alerts as log lines: flow says what happened, the agent says it aloud.
+//! Alerts, as the agent has to do with them: it says aloud what flow says happened, and hears what people say of it.
 
+use std::path::Path;
+
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::edge::acknowledged;
 use crate::flow::alert::{Event, Phase, Severity};
+use crate::flow::engine::{Engine, Intake};
+
+/// Hands on what people acknowledge, where there are rules.
+pub(super) fn listen(
+    engine: &Engine,
+    folder: &Path,
+    intake: &mpsc::Sender<Intake>,
+    stopped: &watch::Receiver<bool>,
+) {
+    if engine.has_rules() {
+        let taking = acknowledged::run(folder.to_owned(), intake.clone(), stopped.clone());
+        tokio::spawn(taking);
+    }
+}
 
 /// Logs each change, one that fires as loudly as it is bad.
 pub(super) fn log(changes: &[Event]) {

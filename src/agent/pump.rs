@@ -106,6 +106,11 @@ impl Pump {
                     self.engine.forget(&source);
                     changed = true;
                 }
+                Next::Take((Intake::Acknowledged(alert), _share)) => {
+                    if !self.engine.acknowledge(&alert, now()) {
+                        warn!(%alert, "no alert of this id fires, so there is nothing to acknowledge");
+                    }
+                }
                 Next::Advance => {}
                 Next::End if self.once => self.engine.finish(now(), &mut out),
                 Next::End => self.engine.release(now(), &mut out),

@@ -1,5 +1,7 @@
-//! `modelbeat alerts test`: what a pipeline file's rules would have said of recorded data.
+//! `modelbeat alerts test|acknowledge`: what a pipeline file's rules would have said of recorded data, and that somebody has
+//! seen what they say now.
 
+mod acknowledge;
 mod test;
 
 use std::path::PathBuf;
@@ -16,6 +18,20 @@ pub enum Command {
     /// Windows are judged with all the labels that the data has, so what late labels repaired does not show. Silence, mute times
     /// and `wait` go by the clock and are not tried.
     Test(TestArguments),
+    /// Tell the running agent that somebody has seen an alert: it stays until it is over, and nobody is told of it anew.
+    Acknowledge(AcknowledgeArguments),
+}
+
+/// `modelbeat alerts acknowledge`
+#[derive(Debug, Args)]
+pub struct AcknowledgeArguments {
+    /// The pipeline file.
+    file: PathBuf,
+    /// The alert's id, as its document (`alert.id`) and its log lines say it.
+    alert: String,
+    /// The data folder of the agent.
+    #[arg(long, default_value = "modelbeat-data", env = "MODELBEAT_DATA_DIR")]
+    data_dir: PathBuf,
 }
 
 /// `modelbeat alerts test`
@@ -33,5 +49,6 @@ pub struct TestArguments {
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Test(arguments) => test::test(&arguments),
+        Command::Acknowledge(arguments) => acknowledge::acknowledge(&arguments),
     }
 }

@@ -30,8 +30,8 @@ pub use event::{At, Event, Subject};
 pub use life::Phase;
 pub use names::metrics;
 pub use notice::{Change, Notice, Severity};
-pub use reading::{Published, Reading};
+pub use reading::{Histogram, Numbers, Published, Reading};
 pub use rule::{
-    Against, Basis, By, Check, Detection, Missing, RULES_MAX, Rule, Settings, Shift, Side,
-    SilenceRule, Threshold, Watch, WindowRule,
+    Against, Basis, By, Check, Detection, Distribution, Measure, Missing, Of, RULES_MAX, Rule,
+    Settings, Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
 };

@@ -18,7 +18,7 @@ use crate::flow::event::Timestamp;
 use crate::flow::json;
 
 pub use letter::{DeadLetter, Kept, Reading, Subject};
-pub use name::{Dataset, Indices, Tag, window_id};
+pub use name::{Dataset, Indices, Tag, key_of_id, window_id};
 pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
 pub use window::{WindowDocument, WindowIdentity};
 

@@ -28,8 +28,8 @@ use std::sync::Arc;
 
 use crate::flow::alert::Book;
 use crate::flow::decode::{Decoder, Format, Record, SourceState, Wanted};
-use crate::flow::document::Dataset;
 use crate::flow::document::{Action, Documents, HostDocument, Indices, Kept, Letterhead};
+use crate::flow::document::{Dataset, key_of_id};
 use crate::flow::event::{Batch, Event, Head, InputId, Kind, SourceKey, Timestamp};
 use crate::flow::host::{History, HostSnapshot, Metric};
 use crate::flow::join::Join;
@@ -438,16 +438,11 @@ impl Engine {
     }
 }
 
-/// The key of a document whose id is not made from a join key.
-fn key_of_id(id: &str) -> u64 {
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 /// An index name is shared by all documents of its day.
 type Index = Arc<str>;
 
+#[cfg(test)]
+mod alert_tests;
 #[cfg(test)]
 mod found_tests;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use crate::config::quality::milliseconds;
 use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::flow::alert::{
-    Against, Basis, By, Check, Detection, Missing, Rule, Severity, Shift, Side, SilenceRule,
-    Threshold, Watch, WindowRule,
+    Against, Basis, By, Check, Detection, Distribution, Measure, Missing, Of, Rule, Severity,
+    Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
 };
 use crate::flow::detect::{Adwin, Chart, Detector, PageHinkley, adwin, chart, page_hinkley};
 use crate::flow::windows::Length;
@@ -22,6 +22,12 @@ const LIMIT: f64 = 3.3;
 
 /// Default of `change.windows`: two days of hours.
 const REFERENCE: u32 = 48;
+
+/// Default of `distribution.above`: what is customarily called a shift.
+const ABOVE_PSI: f64 = 0.2;
+
+/// … of the Jensen-Shannon distance: near each other its square is PSI / (8 ln 2), so √(0.2 / 5.545).
+const ABOVE_DISTANCE: f64 = 0.19;
 
 /// As many names, and as many slices, are more than anybody reads.
 const NAMES_MAX: usize = 32;
@@ -100,9 +106,7 @@ fn windows(
     known: &Known<'_>,
     metrics: Option<&[String]>,
 ) -> Option<WindowRule> {
-    let metric = section
-        .require("metric")
-        .and_then(|item| metric(item, metrics));
+    let metric = metric_of(section, metrics);
     let window = match section.get("window") {
         Some(item) => window(item, known.windows),
         None => the_only_window(section, known.windows),
@@ -138,6 +142,14 @@ fn windows(
             "leave `open` out",
         );
     }
+    let metric = match &check {
+        Some(Check::Distribution(distribution)) => Some(format!(
+            "{}.{}",
+            distribution.of.name(),
+            distribution.measure.name()
+        )),
+        _ => metric,
+    };
     Some(WindowRule {
         metric: metric?,
         window: window?,
@@ -152,7 +164,23 @@ fn windows(
     })
 }
 
-/// Exactly one of `below`, `above`, `change`, `anomaly` and `drift`.
+/// A distribution has a name of its own, all else is about a metric.
+fn metric_of(section: &mut Section<'_>, metrics: Option<&[String]>) -> Option<String> {
+    if section.get("distribution").is_none() {
+        return section
+            .require("metric")
+            .and_then(|item| metric(item, metrics));
+    }
+    if let Some(item) = section.get("metric") {
+        item.fault(
+            "`metric` says nothing of a distribution",
+            "leave it out: `of` says whose distribution it is",
+        );
+    }
+    Some(String::new())
+}
+
+/// Exactly one of `below`, `above`, `change`, `anomaly`, `drift` and `distribution`.
 fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
     let checks = [
         section.get("below"),
@@ -160,6 +188,7 @@ fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
         section.get("change"),
         section.get("anomaly"),
         section.get("drift"),
+        section.get("distribution"),
     ];
     let (clear, basis) = (section.get("clear"), section.get("on"));
     let given = checks.iter().flatten().count();
@@ -169,11 +198,11 @@ fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
         } else {
             "a rule has one check"
         };
-        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `silence: 15m`";
+        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `silence: 15m`";
         section.fault(what, help);
         return None;
     }
-    let [below, above, change, anomaly, drift] = checks;
+    let [below, above, change, anomaly, drift, distribution] = checks;
     let is_threshold = below.is_some() || above.is_some();
     for item in [&clear, &basis].into_iter().flatten() {
         if !is_threshold {
@@ -191,6 +220,9 @@ fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
     }
     if let Some(item) = drift {
         return self::drift(item.section()?).map(Check::Detection);
+    }
+    if let Some(item) = distribution {
+        return self::distribution(item.section()?).map(Check::Distribution);
     }
     let (side, item) = match (below, above) {
         (Some(item), _) => (Side::Below, item),
@@ -343,6 +375,38 @@ fn drift(mut section: Section<'_>) -> Option<Detection> {
         }))
     };
     Some(Detection { detector, side })
+}
+
+/// `{of: scores, measure: psi, above: 0.2, limit: 3.3, windows: 48}`
+fn distribution(mut section: Section<'_>) -> Option<Distribution> {
+    let of = section
+        .require("of")
+        .and_then(|item| item.one_of(&[("scores", Of::Scores), ("classes", Of::Classes)]));
+    let measure = section.get("measure").map(|item| {
+        item.one_of(&[
+            ("psi", Measure::Psi),
+            ("js_distance", Measure::JensenShannon),
+        ])
+    });
+    let above = section.get("above").map(|item| item.number(0.0..=100.0));
+    let limit = section.get("limit").map(|item| item.number(0.0..=10.0));
+    let windows = section
+        .get("windows")
+        .map(|item| item.integer(1..=1_000))
+        .map(|windows| windows.and_then(|windows| u32::try_from(windows).ok()));
+    section.finish();
+    let measure = measure.unwrap_or(Some(Measure::Psi))?;
+    let default = match measure {
+        Measure::Psi => ABOVE_PSI,
+        Measure::JensenShannon => ABOVE_DISTANCE,
+    };
+    Some(Distribution {
+        of: of?,
+        measure,
+        above: above.unwrap_or(Some(default))?,
+        limit: limit.unwrap_or(Some(LIMIT))?,
+        windows: windows.unwrap_or(Some(REFERENCE))?,
+    })
 }
 
 /// Which way is bad; `Some(None)`: both.

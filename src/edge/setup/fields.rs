@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::flow::alert::{self, Basis, Check, Rule, Side, Threshold, Watch, WindowRule};
 use crate::flow::document::Documents;
 use crate::flow::engine::{Agent, Engine, Input, Operations, Settings};
 use crate::flow::event::{Batch, Head, InputId, SourceKey, Timestamp};
@@ -82,8 +83,38 @@ fn settings(task: Task) -> Settings {
         min_support: 1,
         window_bytes_max: 64 << 20,
         host_tolerance_ms: 60_000,
-        alerts: crate::flow::alert::Settings::default(),
+        alerts: alerts(),
         expires: true,
+    }
+}
+
+/// Every window is bad, of the whole and by country.
+fn alerts() -> alert::Settings {
+    let rule = |name: &str, slices: &[&str]| Rule {
+        name: name.into(),
+        severity: alert::Severity::Info,
+        notify: Vec::new(),
+        watch: Watch::Windows(WindowRule {
+            metric: "quality.coverage".into(),
+            window: Length::Fixed(3_600_000),
+            model: None,
+            version: None,
+            slices: slices.iter().map(|name| (*name).into()).collect(),
+            min_support: 1,
+            windows_in_a_row: 1,
+            wait_ms: 0,
+            open: false,
+            check: Check::Threshold(Threshold {
+                side: Side::Above,
+                at: -1.0,
+                clear: -1.0,
+                basis: Basis::Value,
+            }),
+        }),
+    };
+    alert::Settings {
+        rules: vec![rule("whole", &[]), rule("sliced", &["country"])],
+        ..alert::Settings::default()
     }
 }
 
@@ -306,6 +337,7 @@ fn every_field_that_is_written_has_a_mapping_that_takes_it() {
         }
     }
     let expected = [
+        "modelbeat.alert",
         "modelbeat.comparison",
         "modelbeat.confusion",
         "modelbeat.host",

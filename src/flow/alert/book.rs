@@ -23,9 +23,10 @@ use crate::flow::alert::calendar::Stretch;
 use crate::flow::alert::event::{At, Event, Subject};
 use crate::flow::alert::history::{History, Patience, Verdict};
 use crate::flow::alert::judge::detection::{judge as judge_by_detector, sample};
+use crate::flow::alert::judge::distribution::judge as judge_distribution;
 use crate::flow::alert::judge::{Judged, judge};
 use crate::flow::alert::life::{Alert, Move, Phase, next};
-use crate::flow::alert::reading::Reading;
+use crate::flow::alert::reading::{Histogram, Numbers, Reading};
 use crate::flow::alert::rule::{Check, Detection, REPAIRABLE, Rule, Settings, WindowRule};
 use crate::flow::detect::Feed;
 use crate::flow::document::{WindowIdentity, window_id};
@@ -85,6 +86,8 @@ struct Knowledge {
     history: History,
     /// The rule's detector and its windows.
     feed: Option<Feed>,
+    /// The windows' distributions, for a rule on them.
+    histograms: BTreeMap<Timestamp, Histogram>,
     alert: Option<Alert>,
     /// Ids that were given.
     given: Given,
@@ -128,19 +131,20 @@ impl Book {
         self.settings.rules.is_empty()
     }
 
-    /// A window was published; `reading` reads a metric of it by its name in the document.
-    pub fn read(
-        &mut self,
-        window: &WindowIdentity<'_>,
-        reading: &dyn Fn(&str) -> Reading,
-        now: Timestamp,
-    ) {
+    /// A window was published.
+    pub fn read(&mut self, window: &WindowIdentity<'_>, numbers: Numbers<'_>, now: Timestamp) {
         for (rule, watched) in self.settings.rules.iter().zip(&mut self.watched) {
             let Some(rule) = rule.windows().filter(|rule| is_watched(rule, window)) else {
                 continue;
             };
             let subject = subject_of(window);
-            let reading = reading(&rule.metric);
+            let (reading, histogram) = match &rule.check {
+                Check::Distribution(distribution) => {
+                    let histogram = (numbers.histogram)(distribution.of);
+                    (Reading::of_many(&histogram), Some(histogram))
+                }
+                _ => ((numbers.reading)(&rule.metric), None),
+            };
             let Some(known) = watched.knowledge(subject) else {
                 continue;
             };
@@ -153,6 +157,9 @@ impl Book {
             let (start, until) = (window.start, window.until);
             if known.history.publish(start, until, reading, patience, now) {
                 known.touched = now;
+                known
+                    .histograms
+                    .extend(histogram.map(|histogram| (start, histogram)));
                 self.windows += known.history.len() - before;
                 let due = known.history.get(start).and_then(|window| window.due);
                 self.next = self.next.into_iter().chain(due).min();
@@ -246,6 +253,10 @@ impl Book {
         for (watched, memory) in self.watched.iter_mut().zip(memories) {
             for known in watched.subjects.values_mut() {
                 known.history.forget(memory);
+                let history = &known.history;
+                known
+                    .histograms
+                    .retain(|start, _| history.get(*start).is_some());
                 self.windows += known.history.len();
             }
         }
@@ -335,7 +346,13 @@ impl Book {
             let history = &subjects.get(&other)?.history;
             history.get(start).map(|window| window.reading)
         };
-        Some(judge(rule, history, start, &other))
+        Some(match &rule.check {
+            Check::Distribution(check) => {
+                let histograms = &subjects.get(subject)?.histograms;
+                judge_distribution(check, history, histograms, start)
+            }
+            _ => judge(rule, history, start, &other),
+        })
     }
 
     fn let_the_quiet_go(&mut self, now: Timestamp) {

@@ -85,7 +85,21 @@ impl History {
             self.0.insert(start, window);
             return true;
         };
-        if window.reading == reading && window.until == until {
+        let complete = reading.complete && !window.reading.complete;
+        let same = Reading {
+            complete: reading.complete,
+            ..window.reading
+        };
+        if same == reading && window.until == until {
+            // That no label is to come any more is no news of what was found already.
+            window.reading = reading;
+            window.due = window.due.map(|due| {
+                if complete {
+                    due.min(opens.max(now))
+                } else {
+                    due
+                }
+            });
             return false;
         }
         (window.reading, window.until) = (reading, until);
@@ -143,13 +157,19 @@ impl History {
         bad.map(|(start, _)| *start).collect()
     }
 
-    /// Forgets the oldest windows beyond `most`, but none that was not looked at yet.
+    /// Forgets windows beyond `most`: the oldest of which nothing is known (labels that come for them later bring them back),
+    /// then the oldest. None that was not looked at yet.
     pub(super) fn forget(&mut self, most: usize) {
-        while self.0.len() > most
-            && let Some(oldest) = self.0.first_entry()
-            && oldest.get().looked.is_some()
-        {
-            oldest.remove();
+        let surplus = self.0.len().saturating_sub(most);
+        if surplus == 0 {
+            return;
+        }
+        let looked = self.0.iter().filter(|(_, window)| window.looked.is_some());
+        let (unknown, known): (Vec<_>, Vec<_>) =
+            looked.partition(|(_, window)| window.verdict() == Verdict::Unknown);
+        let starts = unknown.into_iter().chain(known).map(|(start, _)| *start);
+        for start in starts.take(surplus).collect::<Vec<_>>() {
+            self.0.remove(&start);
         }
     }
 
@@ -186,5 +206,108 @@ impl Window {
     pub(super) fn verdict(&self) -> Verdict {
         self.looked
             .map_or(Verdict::Unknown, |looked| looked.verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        wait_ms: 10,
+        open: false,
+        min_support: 30,
+    };
+
+    fn reading(support: u64, complete: bool) -> Reading {
+        Reading {
+            value: Some(0.5),
+            support,
+            complete,
+            ..Reading::default()
+        }
+    }
+
+    /// When a window of 100 to 200 is due after these publications: (now, support, complete), looked at whenever it is due.
+    fn dues(publications: &[(i64, u64, bool)]) -> Vec<Option<i64>> {
+        let mut history = History::default();
+        let mut dues = Vec::new();
+        for &(now, support, complete) in publications {
+            let (start, until) = (Timestamp(100), Timestamp(200));
+            history.publish(
+                start,
+                until,
+                reading(support, complete),
+                PATIENCE,
+                Timestamp(now),
+            );
+            let due = history.deadline();
+            dues.push(due.map(|due| due.0));
+            if due.is_some_and(|due| due.0 <= now) {
+                history.found(start, Verdict::Clear, true);
+            }
+        }
+        dues
+    }
+
+    #[test]
+    fn a_window_is_looked_at_after_its_end_when_labels_have_doubled_and_when_it_rests() {
+        assert_eq!(
+            dues(&[(150, 5, false), (160, 40, false)]),
+            [Some(210), Some(210)]
+        );
+        let late = dues(&[
+            (150, 40, false),
+            (210, 50, false),
+            (220, 60, false),
+            (221, 99, false),
+            (222, 100, false),
+        ]);
+        assert_eq!(
+            late,
+            [Some(210), Some(210), Some(230), Some(231), Some(222)]
+        );
+        let complete = dues(&[
+            (300, 40, false),
+            (310, 40, false),
+            (320, 41, true),
+            (330, 41, true),
+        ]);
+        assert_eq!(complete, [Some(310), Some(310), Some(320), None]);
+    }
+
+    #[test]
+    fn what_is_final_is_no_news() {
+        assert_eq!(
+            dues(&[(300, 40, false), (310, 40, false), (999, 40, true)]),
+            [Some(310), Some(310), None]
+        );
+    }
+
+    #[test]
+    fn windows_of_which_nothing_is_known_are_forgotten_first() {
+        let mut history = History::default();
+        for (place, verdict) in [
+            Verdict::Breach,
+            Verdict::Unknown,
+            Verdict::Clear,
+            Verdict::Unknown,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let start = Timestamp(place as i64 * 100);
+            history.publish(start, start.plus(100), reading(9, false), PATIENCE, start);
+            history.found(start, verdict, true);
+        }
+        let new = Timestamp(900);
+        history.publish(new, new.plus(100), reading(0, false), PATIENCE, new);
+        let starts = |history: &History| history.0.keys().map(|start| start.0).collect::<Vec<_>>();
+        history.forget(4);
+        assert_eq!(starts(&history), [0, 200, 300, 900]);
+        history.forget(2);
+        assert_eq!(starts(&history), [200, 900]);
+        history.forget(0);
+        assert_eq!(starts(&history), [900], "nobody has looked at it");
     }
 }

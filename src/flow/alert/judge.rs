@@ -2,6 +2,7 @@
 
 mod change;
 pub(super) mod detection;
+pub(super) mod distribution;
 
 use crate::flow::alert::history::{History, Verdict, Window};
 use crate::flow::alert::reading::Reading;
@@ -14,6 +15,8 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
     /// The value beyond which it is bad, or the reference it was compared with.
     pub(super) limit: Option<f64>,
+    /// The number that was judged, where it is not the reading's.
+    pub(super) value: Option<f64>,
     /// Where a detector sees the level.
     pub(super) level: Option<f64>,
 }
@@ -23,6 +26,7 @@ impl Judged {
     pub(super) const UNKNOWN: Self = Self {
         verdict: Verdict::Unknown,
         limit: None,
+        value: None,
         level: None,
     };
 }
@@ -44,8 +48,8 @@ pub(super) fn judge(
     match &rule.check {
         Check::Threshold(threshold) => against_threshold(threshold, reading),
         Check::Change(check) => change::judge(rule, check, history, start, reading, other),
-        // A detector is asked with all its windows.
-        Check::Detection(_) => Judged::UNKNOWN,
+        // These remember more than readings.
+        Check::Detection(_) | Check::Distribution(_) => Judged::UNKNOWN,
     }
 }
 
@@ -66,6 +70,7 @@ fn against_threshold(threshold: &Threshold, reading: Reading) -> Judged {
     Judged {
         verdict: verdict(is_bad, is_good),
         limit: Some(threshold.at),
+        value: None,
         level: None,
     }
 }

@@ -1,7 +1,11 @@
 //! One number of one window, with what stands behind it, read from the window's document as it is published.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::flow::alert::rule::Of;
+use crate::flow::document::key_of_id;
 use crate::flow::quality::Summary;
 use crate::flow::quality::intervals::Interval;
 
@@ -20,6 +24,25 @@ pub struct Reading {
     pub complete: bool,
 }
 
+/// How often each bin: of scores the bars of 0.05, of classes [`CLASS_BINS`] that their names are spread over.
+pub type Histogram = BTreeMap<u16, u64>;
+
+/// Bins of predicted classes. Two that share one are taken for one, which hides what moves from one to the other.
+const CLASS_BINS: u64 = 256;
+
+/// The numbers of a published window.
+#[derive(Clone, Copy)]
+#[expect(
+    missing_debug_implementations,
+    reason = "functions have nothing to show"
+)]
+pub struct Numbers<'n> {
+    /// A metric by its name in the document.
+    pub reading: &'n dyn Fn(&str) -> Reading,
+    /// The distribution of its predictions, labelled or not.
+    pub histogram: &'n dyn Fn(Of) -> Histogram,
+}
+
 /// A window as it is published.
 #[derive(Clone, Copy, Debug)]
 pub struct Published<'d> {
@@ -32,6 +55,14 @@ pub struct Published<'d> {
 }
 
 impl Reading {
+    /// What stands behind a distribution: it is no number itself.
+    pub(super) fn of_many(histogram: &Histogram) -> Self {
+        Self {
+            support: histogram.values().sum(),
+            ..Self::default()
+        }
+    }
+
     /// Reads a metric by its name in the document.
     #[must_use]
     pub fn of(metric: &str, window: Published<'_>) -> Self {
@@ -67,6 +98,50 @@ impl Reading {
             support,
             complete,
         }
+    }
+}
+
+impl Published<'_> {
+    /// The distribution of the window's predictions; empty where it has none.
+    #[must_use]
+    pub fn histogram(&self, of: Of) -> Histogram {
+        match of {
+            Of::Scores => self.bars().unwrap_or_default(),
+            Of::Classes => {
+                let mut bins = Histogram::new();
+                for row in self
+                    .summary
+                    .classes()
+                    .iter()
+                    .filter(|row| row.predictions > 0)
+                {
+                    let number = key_of_id(&row.class) % CLASS_BINS;
+                    let bin = u16::try_from(number).unwrap_or_default();
+                    *bins.entry(bin).or_default() += row.predictions;
+                }
+                bins
+            }
+        }
+    }
+
+    /// `score.histogram`: the middles of bars 0.05 wide, and their counts.
+    fn bars(&self) -> Option<Histogram> {
+        let read = |name| {
+            let path = ["score", "histogram", name];
+            let found = sonic_rs::get_from_slice(self.source, path).ok()?;
+            serde_json::from_str::<Vec<f64>>(found.as_raw_str()).ok()
+        };
+        let (middles, counts) = (read("values")?, read("counts")?);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "middles are in 0..=1, counts are whole"
+        )]
+        let bars = middles
+            .into_iter()
+            .zip(counts)
+            .map(|(middle, count)| ((middle * 20.0) as u16, count as u64));
+        Some(bars.collect())
     }
 }
 

@@ -76,6 +76,8 @@ pub enum Check {
     Change(Shift),
     /// A detector of change that the windows are fed to says so.
     Detection(Detection),
+    /// Scores or predicted classes that look different from before.
+    Distribution(Distribution),
 }
 
 /// Which way is bad.
@@ -155,6 +157,39 @@ pub struct Detection {
     pub side: Option<Side>,
 }
 
+/// Scores or predicted classes that look different from before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distribution {
+    /// Whose distribution.
+    pub of: Of,
+    /// How a difference is measured.
+    pub measure: Measure,
+    /// Larger differences are bad, ...
+    pub above: f64,
+    /// ... if chance exceeds them no more often than a normal variable exceeds this.
+    pub limit: f64,
+    /// So many good windows before are taken together and compared with.
+    pub windows: u32,
+}
+
+/// Whose distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Scores, in bars of 0.05.
+    Scores,
+    /// Predicted classes.
+    Classes,
+}
+
+/// How a difference of distributions is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Population stability index.
+    Psi,
+    /// Jensen-Shannon distance, 0 to 1.
+    JensenShannon,
+}
+
 /// Nothing came in for a while, by the agent's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SilenceRule {
@@ -187,6 +222,7 @@ impl Rule {
                     Detector::Chart(_) => "anomaly",
                     Detector::Adwin(_) | Detector::PageHinkley(_) => "drift",
                 },
+                Check::Distribution(_) => "distribution",
             },
             Watch::Silence(_) => "silence",
         }
@@ -215,6 +251,7 @@ impl WindowRule {
             },
             // A detector remembers what it needs.
             Check::Detection(_) => 0,
+            Check::Distribution(distribution) => distribution.windows as usize,
         };
         of_check + self.windows_in_a_row as usize + REPAIRABLE
     }
@@ -241,6 +278,28 @@ impl Side {
         match self {
             Self::Below => "below",
             Self::Above => "above",
+        }
+    }
+}
+
+impl Of {
+    /// As texts say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scores => "scores",
+            Self::Classes => "classes",
+        }
+    }
+}
+
+impl Measure {
+    /// As texts say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Psi => "psi",
+            Self::JensenShannon => "js_distance",
         }
     }
 }

@@ -149,6 +149,13 @@ pub fn window_id(parts: &[&str]) -> String {
     id
 }
 
+/// The key of a document whose id is not made from a join key: FNV-1a, 64 bits.
+pub fn key_of_id(id: &str) -> u64 {
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// Each part with its length before it, so that no two lists of parts read the same.
 fn digest(parts: &[&str]) -> u128 {
     let mut hasher = blake3::Hasher::new();

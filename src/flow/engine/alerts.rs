@@ -14,6 +14,12 @@ impl Engine {
         self.state.alerts.active()
     }
 
+    /// True if the pipeline has alert rules.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !self.state.alerts.is_empty()
+    }
+
     /// Something was decided that may not be told before the next checkpoint is durable.
     #[must_use]
     pub fn has_news(&self) -> bool {
@@ -41,11 +47,14 @@ impl Engine {
     }
 
     pub(super) fn look_at_alerts(&mut self, now: Timestamp, out: &mut Documents) {
-        if self.state.alerts.deadline().is_none_or(|at| at > now) {
-            return;
-        }
+        let book = &mut self.state.alerts;
         if self.settings.expires {
-            self.state.alerts.look(now);
+            if book.deadline().is_some_and(|at| at <= now) {
+                book.look(now);
+            }
+        } else if book.is_crowded() {
+            // The end of all data is better, but memory is bounded.
+            book.look_at_all(now);
         }
         self.tell(false, out);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::alert::{Book, Published, Reading};
+use crate::flow::alert::{Book, Numbers, Published, Reading};
 use crate::flow::document::{
     Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity,
 };
@@ -242,7 +242,11 @@ impl Press<'_> {
                 source: out.bytes.get(source).unwrap_or_default(),
                 last,
             };
-            alerts.read(&identity, &|metric| Reading::of(metric, published), now);
+            let numbers = Numbers {
+                reading: &|metric| Reading::of(metric, published),
+                histogram: &|of| published.histogram(of),
+            };
+            alerts.read(&identity, numbers, now);
         }
     }
 }

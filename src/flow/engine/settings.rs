@@ -20,6 +20,8 @@ pub enum Intake {
     Gone(SourceKey),
     /// Records of the dead-letter log, to be read anew.
     Again(Again),
+    /// Somebody has seen the alert of this id.
+    Acknowledged(String),
     /// Entries of the operation log.
     Operations(Operations),
 }

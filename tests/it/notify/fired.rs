@@ -99,7 +99,12 @@ fn a_rule_that_fires_is_told_once_whenever_the_agent_is_killed() {
         );
         assert_eq!(manager.alerts()[0]["labels"]["version"], "7");
 
-        // Killed once more, with nothing to tell; then late labels repair the window, and all hear of it, once.
+        // Killed once more, with nothing to tell (before it is written down that one was told, one is told twice, under one key);
+        // then late labels repair the window, and all hear of it, once.
+        agent.wait_until_equal("tellings written down", &5, || {
+            let outbox = std::fs::read_to_string(story.home.path("data/told/notices.log"));
+            outbox.unwrap_or_default().matches("\"told\":true").count()
+        });
         agent.killed();
         story.home.append("logs/a.jsonl", &labels(50..200));
         let mut agent = story.run().start();

@@ -142,7 +142,9 @@ fn what(rule: &Rule) -> String {
             Check::Detection(detection) => {
                 format!("{} {} {:?}", on.metric, on.window, detection.detector)
             }
-            Check::Threshold(_) | Check::Change(_) => format!("{} {}", on.metric, on.window),
+            Check::Threshold(_) | Check::Change(_) | Check::Distribution(_) => {
+                format!("{} {}", on.metric, on.window)
+            }
         },
         Watch::Silence(silence) => silence.of.name().to_owned(),
     }

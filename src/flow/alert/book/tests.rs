@@ -96,7 +96,8 @@ impl Scene {
             from: start,
             until: start.plus(HOUR),
         };
-        self.book.read(&window, &|_| share(hits, trials), self.now);
+        self.book
+            .read(&window, numbers(&|_| share(hits, trials)), self.now);
     }
 
     fn wait_until(&mut self, minutes: i64) {
@@ -134,6 +135,13 @@ impl Scene {
             format!("{}{who}: {}", told.event.phase.name(), told.event.reason)
         })
         .collect()
+    }
+}
+
+fn numbers<'n>(reading: &'n dyn Fn(&str) -> Reading) -> Numbers<'n> {
+    Numbers {
+        reading,
+        histogram: &|_| Histogram::new(),
     }
 }
 
@@ -402,7 +410,7 @@ fn subjects_are_bounded_and_those_with_an_alert_stay() {
         let hits = if place < 10 { 10 } else { 95 };
         book.read(
             &window,
-            &|_| share(hits, 100),
+            numbers(&|_| share(hits, 100)),
             Timestamp(NINE + place as i64),
         );
         book.look(Timestamp(NINE + 2 * HOUR + place as i64));

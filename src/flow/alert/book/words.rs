@@ -19,7 +19,7 @@ pub(super) fn measured(
     Event {
         metric: on.metric.clone(),
         subject: subject.clone(),
-        value: reading.value,
+        value: judged.value.or(reading.value),
         interval: reading.interval,
         support: Some(reading.support),
         limit: judged.limit,
@@ -96,6 +96,10 @@ fn threshold(on: &WindowRule, judged: Judged) -> String {
             };
             format!("{metric} {by}{} {limit} of {whose}", change.side.name())
         }
+        Check::Distribution(distribution) => format!(
+            "{metric} above {limit} against the last {} good windows",
+            distribution.windows
+        ),
         Check::Detection(detection) => match (&detection.detector, judged.limit) {
             (Detector::Chart(_), Some(at)) => {
                 let side = match detection.side {

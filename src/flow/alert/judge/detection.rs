@@ -55,6 +55,7 @@ pub(in crate::flow::alert) fn judge(
         let judged = Judged {
             verdict,
             limit: limit(&reading, detection.side),
+            value: None,
             level: reading.level,
         };
         (start, judged)

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::flow::alert::history::Patience;
-use crate::flow::alert::rule::{Against, By, Detection, Shift};
+use crate::flow::alert::reading::Histogram;
+use crate::flow::alert::rule::{Against, By, Detection, Distribution, Measure, Of, Shift};
 use crate::flow::detect::{Adwin, Chart, Detector, Feed, adwin, chart};
 use crate::flow::quality::intervals::wilson;
 use crate::flow::windows::Length;
@@ -274,3 +275,51 @@ fn a_change_of_level_holds_for_a_while_or_until_it_goes_back() {
     );
     assert_eq!(verdicts.last(), Some(&Verdict::Clear), "{verdicts:?}");
 }
+
+/// Ten windows of 50 and 50, then one of 80 and 20. PSI and distance by Python, from the formulas of `detect::shift`.
+#[test]
+fn a_distribution_is_compared_with_good_windows_and_with_chance() {
+    let (mut history, start) = history(&[number(0.0, 100); 11]);
+    let mut histograms: std::collections::BTreeMap<Timestamp, Histogram> = (0..10)
+        .map(|hour| (Timestamp(hour * HOUR), [(0, 50), (1, 50)].into()))
+        .collect();
+    histograms.insert(start, [(0, 80), (1, 20)].into());
+    let rule = |measure, above, limit| Distribution {
+        of: Of::Scores,
+        measure,
+        above,
+        limit,
+        windows: 48,
+    };
+    let judge = |rule, history: &History, histograms: &_| {
+        distribution::judge(&rule, history, histograms, start)
+    };
+    let psi = judge(rule(Measure::Psi, 0.2, 3.3), &history, &histograms);
+    assert_eq!(psi.verdict, Verdict::Breach);
+    assert!((psi.value.unwrap() - PSI).abs() < 1e-12, "{psi:?}");
+    let distance = judge(
+        rule(Measure::JensenShannon, 0.2, 3.3),
+        &history,
+        &histograms,
+    );
+    assert!(
+        (distance.value.unwrap() - DISTANCE).abs() < 1e-12,
+        "{distance:?}"
+    );
+    let chance = judge(rule(Measure::Psi, 0.2, 9.0), &history, &histograms);
+    assert_eq!(chance.verdict, Verdict::Held);
+    let small = judge(rule(Measure::Psi, 0.5, 3.3), &history, &histograms);
+    assert_eq!(small.verdict, Verdict::Clear);
+    for hour in 0..10 {
+        history.found(Timestamp(hour * HOUR), Verdict::Breach, true);
+    }
+    let alone = judge(rule(Measure::Psi, 0.2, 3.3), &history, &histograms);
+    assert_eq!(
+        alone.verdict,
+        Verdict::Unknown,
+        "nothing good to compare with"
+    );
+}
+
+const PSI: f64 = 0.4062868212713332;
+const DISTANCE: f64 = 0.2703775285259665;

@@ -1,0 +1,188 @@
+//! Rules read the numbers that the documents say, whatever they are about, and their alerts are documents of the index of their
+//! month that fit the template's fields.
+
+use serde_json::Value as Json;
+
+use super::tests::{NINE, batch, settings};
+use super::*;
+use crate::flow::alert::{
+    self, Basis, Check, Distribution, Measure, Of, Phase, Rule, Severity, Side, Threshold, Watch,
+    WindowRule,
+};
+use crate::flow::windows::Length;
+
+const HOUR: i64 = 3_600_000;
+
+fn rule(name: &str, metric: &str, check: Check) -> Rule {
+    let on = WindowRule {
+        metric: metric.into(),
+        window: Length::Fixed(HOUR),
+        model: None,
+        version: None,
+        slices: Vec::new(),
+        min_support: 1,
+        windows_in_a_row: 1,
+        wait_ms: 0,
+        open: false,
+        check,
+    };
+    Rule {
+        name: name.into(),
+        severity: Severity::Info,
+        notify: vec!["ops".into()],
+        watch: Watch::Windows(on),
+    }
+}
+
+/// Fires for any number: the alert says which.
+fn any(metric: &str) -> Rule {
+    let threshold = Threshold {
+        side: Side::Above,
+        at: -1.0,
+        clear: -1.0,
+        basis: Basis::Value,
+    };
+    rule(metric, metric, Check::Threshold(threshold))
+}
+
+fn prediction(id: i64, hour: i64, class: &str, score: f64) -> String {
+    let time = NINE + hour * HOUR;
+    format!(
+        r#"{{"event":"prediction","id":"{id}","ts":{time},"version":"v1","predicted":"{class}","score":{score},"segment":{{"country":"DE"}}}}"#
+    )
+}
+
+/// An engine with these rules that has read these records, at the end of all data.
+fn finished(rules: Vec<Rule>, lines: &[String]) -> Documents {
+    let mut settings = settings();
+    settings.expires = false;
+    settings.alerts = alert::Settings {
+        rules,
+        ..alert::Settings::default()
+    };
+    let mut engine = Engine::new(settings).unwrap();
+    let mut out = Documents::default();
+    let now = Timestamp(NINE + 100 * HOUR);
+    engine.push(&batch(lines), now, &mut out);
+    engine.finish(now, &mut out);
+    out
+}
+
+fn documents(out: &Documents, dataset: &str) -> Vec<Json> {
+    let text = String::from_utf8(out.bytes.clone()).unwrap();
+    let sources = text.lines().skip(1).step_by(2);
+    let read = sources.map(|line| serde_json::from_str::<Json>(line).unwrap());
+    read.filter(|source| source["event"]["dataset"] == dataset)
+        .collect()
+}
+
+#[test]
+fn rules_read_what_the_documents_say() {
+    let mut lines: Vec<String> = (0..10)
+        .map(|id| prediction(id, 0, if id < 4 { "fraud" } else { "legit" }, 0.1))
+        .collect();
+    for id in 0..5 {
+        let time = NINE + 60_000;
+        lines.push(format!(
+            r#"{{"event":"label","id":"{id}","ts":{time},"label":"fraud"}}"#
+        ));
+    }
+    let metrics = [
+        "quality.recall",
+        "quality.coverage",
+        "quality.macro.f1",
+        "counts.predictions",
+        "rate.predictions_per_second",
+        "label_delay.p50",
+        "score.mean",
+    ];
+    let mut country = any("quality.recall");
+    country.name = "by-country".into();
+    if let Watch::Windows(on) = &mut country.watch {
+        on.slices = vec!["country".into()];
+    }
+    let rules = metrics.into_iter().map(any).chain([country]);
+    let out = finished(rules.collect(), &lines);
+    let window = &documents(&out, "modelbeat.quality")[0];
+    let alerts = documents(&out, "modelbeat.alert");
+    assert_eq!((alerts.len(), out.notices.len()), (8, 8));
+    for metric in metrics {
+        let path = format!("/{}", metric.replace('.', "/"));
+        let expected = window.pointer(&path).and_then(Json::as_f64);
+        let alert = alerts
+            .iter()
+            .find(|alert| alert["rule"]["name"] == metric)
+            .unwrap();
+        assert!(expected.is_some(), "{metric}");
+        assert_eq!(alert["alert"]["value"].as_f64(), expected, "{metric}");
+    }
+    let sliced = alerts
+        .iter()
+        .find(|alert| alert["rule"]["name"] == "by-country")
+        .unwrap();
+    assert_eq!(sliced["slice"]["value"], "DE");
+    assert_eq!(sliced["alert"]["support"], 5, "recall is of five");
+    let index = out
+        .items
+        .iter()
+        .find(|item| item.index.contains("alerts"))
+        .unwrap();
+    assert_eq!(&*index.index, "modelbeat-alerts-2026.11");
+}
+
+/// 60 predictions an hour, half of them fraud at a score of 0.9; in the ninth hour all of them.
+#[test]
+fn what_predictions_look_like_is_watched_without_a_label() {
+    let mut lines = Vec::new();
+    for hour in 0..9 {
+        for at in 0..60 {
+            let is_fraud = hour == 8 || at % 2 == 0;
+            let (class, score) = if is_fraud {
+                ("fraud", 0.9)
+            } else {
+                ("legit", 0.2)
+            };
+            lines.push(prediction(hour * 100 + at, hour, class, score));
+        }
+    }
+    let watch = |name, of, measure| {
+        let distribution = Distribution {
+            of,
+            measure,
+            above: 0.2,
+            limit: 3.3,
+            windows: 48,
+        };
+        rule(name, name, Check::Distribution(distribution))
+    };
+    let rules = vec![
+        watch("scores.psi", Of::Scores, Measure::Psi),
+        watch("classes.js_distance", Of::Classes, Measure::JensenShannon),
+    ];
+    let out = finished(rules, &lines);
+    let fired: Vec<_> = out
+        .changes
+        .iter()
+        .map(|event| {
+            (
+                event.rule.as_str(),
+                event.phase,
+                event.window.as_ref().unwrap().start,
+            )
+        })
+        .collect();
+    let ninth = Timestamp(NINE + 8 * HOUR);
+    assert_eq!(
+        fired,
+        [
+            ("scores.psi", Phase::Firing, ninth),
+            ("classes.js_distance", Phase::Firing, ninth)
+        ]
+    );
+    // √ of the divergence of (½, ½) and (1, 0) in bits: 1 − ¾·log₂ 3 + ½ = 0.3113 (by hand).
+    let distance = out.changes[1].value.unwrap();
+    assert!(
+        (distance - 0.311_278_124_459_132_8_f64.sqrt()).abs() < 1e-12,
+        "{distance}"
+    );
+}
