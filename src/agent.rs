@@ -29,9 +29,11 @@
 
 mod health;
 mod intake;
+mod messengers;
 mod news;
 mod pace;
 mod pump;
+mod record;
 mod sources;
 
 use std::future::Future;
@@ -47,12 +49,14 @@ use crate::config::Config;
 use crate::edge::budget::Budget;
 use crate::edge::dead_letters::handed_back;
 use crate::edge::now::now;
+use crate::edge::operations::Operations;
 use crate::edge::{
-    checkpoint, dead_letters, elastic, journal, receive, sample, setup, ship, spool, status, tail,
-    write,
+    checkpoint, dead_letters, elastic, journal, notify, receive, sample, setup, ship, spool,
+    status, tail, write,
 };
 use crate::flow::engine::{Checkpoint, Engine, ResumeError};
 use health::Reporter;
+use messengers::Messengers;
 use sources::{Heads, Sources, SourcesOpened};
 
 /// Reading JSON takes a stretch of stack for each level, and a record may nest 128 deep: more than twice what that takes
@@ -106,6 +110,12 @@ pub enum Error {
     /// Shipping.
     #[error(transparent)]
     Ship(#[from] ship::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] notify::outbox::Error),
+    /// A notifier.
+    #[error(transparent)]
+    Notify(#[from] notify::Error),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -135,6 +145,18 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let opened = Opened::open(config, &options, &vitals).await?;
+    let (pipeline, operations) = (opened.pipeline.clone(), opened.sources.operations.clone());
+    let outcome = Box::pin(run_opened(opened, options, vitals, stop)).await;
+    record::ended(&operations, &pipeline, &outcome);
+    outcome
+}
+
+async fn run_opened(
+    opened: Opened,
+    options: Options,
+    vitals: Arc<status::Vitals>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
     let pipeline = opened.pipeline.clone();
     let (stopping, stopped) = watch::channel(false);
     let (intake, taken, intake_gauge) = intake::channel();
@@ -197,6 +219,7 @@ pub async fn run(
         .spawn(move || pumped.send(pump.run(&runtime)).is_ok())
         .map_err(Error::Thread)?;
 
+    let couriers = opened.messengers.start();
     let journals = sources.journals.clone();
     let seen = Arc::clone(&vitals);
     let covered = letters.covered.clone();
@@ -257,6 +280,7 @@ pub async fn run(
     if let Err(error) = handed_back::sweep(&letters.folder, &letters.covered) {
         warn!(%pipeline, %error, "dead letters that were read again cannot be removed, the next start does it");
     }
+    couriers.stop(options.grace).await;
     report(&pipeline, &engine, &progress);
     Reporter::new(Arc::clone(&vitals)).report_now(&engine);
     status::conclude(&vitals);
@@ -304,6 +328,7 @@ struct Opened {
     host: Option<sample::Settings>,
     ship: ship::Settings,
     outlets: ship::Outlets<elastic::Elastic>,
+    messengers: Messengers,
 }
 
 impl Opened {
@@ -317,6 +342,10 @@ impl Opened {
             config.receivers.clear();
             config.host = None;
         }
+        let folder = options.data_dir.join(&config.engine.pipeline);
+        let checkpoints = checkpoint::Store::open(&folder)?;
+        let operations = Operations::new(&folder);
+        let configuration = std::mem::take(&mut config.configuration);
         let Config {
             mut engine,
             files,
@@ -324,10 +353,11 @@ impl Opened {
             host,
             elasticsearch,
             file_output,
+            notifiers,
+            ships_operations,
+            configuration: _,
             warnings: _,
         } = config;
-        let folder = options.data_dir.join(&engine.pipeline);
-        let checkpoints = checkpoint::Store::open(&folder)?;
         let checkpoint = checkpoints.load()?;
         if engine.agent.name.is_empty() {
             engine.agent.name = host_name().into();
@@ -370,14 +400,18 @@ impl Opened {
             }
             None => None,
         };
+        let letters = || {
+            dead_letters::DeadLetters::new(&folder, dead_letters::Settings::default())
+                .telling(operations.clone())
+        };
+        let messengers = Messengers::open(&folder, &notifiers, letters())?;
         let mut outlets = ship::Outlets {
             elastic,
             spool,
+            outbox: Some(messengers.outbox.clone()),
             files: file_output.as_ref().map(write::Output::open).transpose()?,
-            dead_letters: dead_letters::DeadLetters::new(
-                &folder,
-                dead_letters::Settings::default(),
-            ),
+            dead_letters: letters(),
+            operations: Some(operations.clone()),
             checkpoints,
         };
         let letters = sources::Letters {
@@ -390,6 +424,8 @@ impl Opened {
             journals: Vec::new(),
             receivers: Vec::new(),
             letters,
+            operations,
+            ships_operations,
         };
         let files = sources.files.iter();
         let mut inputs: Vec<_> = files
@@ -412,6 +448,7 @@ impl Opened {
             let mut counters = None;
             if !options.once {
                 let bound = receive::bind(settings).await?;
+                let bound = bound.telling(sources.operations.clone());
                 counters = Some(bound.counters());
                 info!(%pipeline, address = %bound.address(), "http input is listening");
                 sources.receivers.push((bound, opened.journal.clone()));
@@ -425,6 +462,11 @@ impl Opened {
         }
         // Last: a start that is refused leaves the folder as it was.
         save_first(&mut engine, &mut outlets)?;
+        let operations = &sources.operations;
+        record::started(operations, &pipeline, &configuration, options);
+        if let Some(checkpoint) = &checkpoint {
+            record::recovered(operations, checkpoint, &engine);
+        }
         Ok(Self {
             pipeline,
             engine,
@@ -434,6 +476,7 @@ impl Opened {
             host,
             ship,
             outlets,
+            messengers,
         })
     }
 }

@@ -5,6 +5,7 @@ pub mod check;
 pub mod dead_letters;
 pub mod demo;
 pub mod log;
+pub mod notify;
 pub mod run;
 pub mod setup;
 
@@ -55,11 +56,16 @@ enum Command {
         #[command(subcommand)]
         command: alerts::Command,
     },
-    /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take), try it again, or
-    /// drop it.
+    /// Look into what was refused (records that cannot be read, documents that Elasticsearch does not take, notices that
+    /// somebody could not be told of), try it again, or drop it.
     DeadLetters {
         #[command(subcommand)]
         command: dead_letters::Command,
+    },
+    /// Try out those who are told of alerts.
+    Notify {
+        #[command(subcommand)]
+        command: notify::Command,
     },
     /// Install index templates, a lifecycle policy where the cluster has ILM, and Kibana dashboards. Can be repeated.
     Setup(SetupArguments),
@@ -72,6 +78,9 @@ enum Command {
 pub struct SetupArguments {
     /// A pipeline file: where its Elasticsearch is, and the index prefix.
     file: PathBuf,
+    /// The data folder of the agent: what is done is entered in its operation log, where there is one.
+    #[arg(long, default_value = "modelbeat-data", env = "MODELBEAT_DATA_DIR")]
+    data_dir: PathBuf,
     #[command(flatten)]
     kibana: KibanaArguments,
 }
@@ -168,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Check { files, connect, .. } => check::check(&files, connect),
         Command::Alerts { command } => alerts::run(command),
         Command::DeadLetters { command } => dead_letters::run(command),
+        Command::Notify { command } => notify::run(&command),
         Command::Setup(arguments) => setup::setup(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
     }

@@ -15,6 +15,7 @@ mod host;
 mod inputs;
 mod item;
 mod mapping;
+mod notify;
 mod output;
 mod quality;
 pub mod schema;
@@ -22,6 +23,7 @@ mod section;
 mod tree;
 mod values;
 mod variables;
+mod written;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -30,7 +32,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::edge::{elastic, receive, sample, ship, tail, write};
+use crate::edge::operations::Configuration;
+use crate::edge::{elastic, notify as edge_notify, receive, sample, ship, tail, write};
 use crate::flow::engine;
 
 pub use faults::{Fault, Faults, Place, Severity};
@@ -62,6 +65,12 @@ pub struct Config {
     pub elasticsearch: Option<(elastic::Settings, ship::Settings)>,
     /// Files.
     pub file_output: Option<write::Settings>,
+    /// Who is told of alerts.
+    pub notifiers: Vec<edge_notify::Settings>,
+    /// The operation log goes to the output, too, and not only to the data folder.
+    pub ships_operations: bool,
+    /// The file as it may be shown to anybody.
+    pub configuration: Configuration,
     /// What is probably not meant, though it can be run: say it once.
     pub warnings: Faults,
 }
@@ -129,6 +138,11 @@ fn read_text(
         .as_ref()
         .and_then(|node| Section::root(&report, node))
         .and_then(pipeline);
+    let configuration = tree.as_ref().map(written::configuration);
+    let config = config.map(|config| Config {
+        configuration: configuration.unwrap_or_default(),
+        ..config
+    });
     let (faults, secrets, asked) = report.into_parts();
     (config, Faults::new(name, text, faults, &secrets), asked)
 }
@@ -191,6 +205,13 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         .require("output")
         .and_then(Item::section)
         .and_then(output::read);
+    let ships_operations = file
+        .get("operations")
+        .and_then(Item::section)
+        .is_none_or(operations);
+    let notifiers = file
+        .get("notify")
+        .map_or_else(|| Some(Vec::new()), notify::read);
     file.refuse(
         "tests",
         "`tests` is not supported in this version",
@@ -202,6 +223,10 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
             windows: windows.as_deref().unwrap_or_default(),
             slices: slice_names.map(|names| slices.names(names)),
             min_support,
+            notifiers: notifiers.as_ref().map(|notifiers| {
+                let names = notifiers.iter().map(|notifier| notifier.name.as_str());
+                names.collect()
+            }),
         };
         alerts::read(section, &known)
     });
@@ -236,6 +261,9 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         host,
         elasticsearch: output.elasticsearch,
         file_output: output.file,
+        notifiers: notifiers?,
+        ships_operations,
+        configuration: Configuration::default(),
         warnings: Faults::default(),
     })
 }
@@ -290,6 +318,13 @@ fn privacy(mut section: Section<'_>) -> bool {
     );
     section.finish();
     keep_record.unwrap_or(true)
+}
+
+/// True if the operation log is shipped.
+fn operations(mut section: Section<'_>) -> bool {
+    let ship = section.get("ship").and_then(Item::boolean);
+    section.finish();
+    ship.unwrap_or(true)
 }
 
 /// A file that must be there when the pipeline starts.

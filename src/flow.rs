@@ -16,6 +16,8 @@ pub mod json;
 pub mod lines;
 pub mod mapping;
 pub mod names;
+pub mod notify;
+pub mod operation;
 pub mod quality;
 pub mod slices;
 pub mod windows;

@@ -98,6 +98,10 @@ impl Pump {
                     self.engine.push_again(&again, now(), &mut out);
                     changed = true;
                 }
+                Next::Take((Intake::Operations(operations), _share)) => {
+                    self.engine.push_operations(&operations, now(), &mut out);
+                    changed = true;
+                }
                 Next::Take((Intake::Gone(source), _share)) => {
                     self.engine.forget(&source);
                     changed = true;

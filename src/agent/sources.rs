@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::agent::Error;
 use crate::edge::dead_letters::handed_back;
+use crate::edge::operations::{self, Operations};
 use crate::edge::{journal, receive, tail};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Head, SourceKey};
@@ -24,6 +25,8 @@ pub(super) struct SourcesOpened {
     /// None under `--once`, which reads what was accepted earlier and listens to nobody.
     pub(super) receivers: Vec<(receive::Bound, journal::Journal)>,
     pub(super) letters: Letters,
+    pub(super) operations: Operations,
+    pub(super) ships_operations: bool,
 }
 
 /// Dead letters that are handed back, to be read again.
@@ -62,6 +65,14 @@ impl Sources {
         let again = handed_back::run(folder, covered, once, intake.clone(), stopped.clone());
         sources.tasks.spawn(async move {
             again.await;
+            Ok(())
+        });
+        let head = heads.get(&operations::source()).cloned();
+        let operations = opened.operations;
+        let out = opened.ships_operations.then(|| intake.clone());
+        let logged = operations::run(operations, head, once, out, stopped.clone());
+        sources.tasks.spawn(async move {
+            logged.await;
             Ok(())
         });
         if !opened.files.is_empty() {

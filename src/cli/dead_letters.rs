@@ -23,7 +23,8 @@ use select::Filter;
 pub enum Command {
     /// Show what was refused, by reason, and the newest letters with their places.
     List(ListArguments),
-    /// Try again what was refused, once the cause is mended: documents are sent again, records are read again.
+    /// Try again what was refused, once the cause is mended: documents are sent again, records are read again, notices are
+    /// told again.
     ///
     /// What is refused again stays. A running agent reads records by the pipeline file it was started with: restart it
     /// first if you have mended that file.

@@ -1,12 +1,15 @@
 //! `modelbeat setup`: prepares the cluster that a pipeline file names, and the Kibana that the command line names.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{KibanaArguments, SetupArguments, check, log};
 use crate::config::Config;
 use crate::edge::elastic::{self, Elastic};
+use crate::edge::operations::Operations;
 use crate::edge::setup::{self, Outcome, Report, kibana};
+use crate::flow::operation::{Action, Operation};
 use crate::flow::windows::Length;
 
 /// Installs templates and dashboards, and prints a line for each thing: installed, unchanged, skipped or failed, and why.
@@ -37,6 +40,8 @@ pub fn setup(arguments: &SetupArguments) -> ExitCode {
     };
     let prefix = &config.engine.index_prefix;
     let cluster = runtime.block_on(async { setup::run(&Elastic::open(&settings)?, prefix).await });
+    let folder = arguments.data_dir.join(&config.engine.pipeline);
+    enter("the cluster was set up", &cluster, &folder);
     let done = print(cluster);
     let Some(settings) = kibana_settings(&arguments.kibana, settings) else {
         return done;
@@ -45,7 +50,46 @@ pub fn setup(arguments: &SetupArguments) -> ExitCode {
         return done;
     }
     let window = shortest_window(&config);
-    print(runtime.block_on(kibana::run(&settings, prefix, window.as_deref())))
+    let kibana = runtime.block_on(kibana::run(&settings, prefix, window.as_deref()));
+    enter("kibana was set up", &kibana, &folder);
+    print(kibana)
+}
+
+/// In the operation log, where the pipeline has a data folder on this machine: its agent ships the entry.
+fn enter(what: &str, report: &Result<Report, impl std::error::Error>, folder: &Path) {
+    if !folder.is_dir() {
+        return;
+    }
+    let operation = match report {
+        Ok(report) => {
+            let of = |wanted: fn(&Outcome) -> bool| {
+                let steps = report.steps.iter().filter(|step| wanted(&step.outcome));
+                steps.map(|step| step.what.clone()).collect::<Vec<_>>()
+            };
+            let failed = of(|outcome| matches!(outcome, Outcome::Failed(_)));
+            let operation = if failed.is_empty() {
+                Operation::success(Action::Setup, what)
+            } else {
+                Operation::failure(Action::Setup, format!("{what}, but not all of it"))
+            };
+            operation
+                .with(
+                    "installed",
+                    of(|outcome| matches!(outcome, Outcome::Installed)),
+                )
+                .with(
+                    "unchanged",
+                    of(|outcome| matches!(outcome, Outcome::Unchanged)),
+                )
+                .with(
+                    "skipped",
+                    of(|outcome| matches!(outcome, Outcome::Skipped(_))),
+                )
+                .with("failed", failed)
+        }
+        Err(error) => Operation::failure(Action::Setup, format!("setting up failed: {error}")),
+    };
+    Operations::new(folder).record(operation);
 }
 
 /// The exit code: 0 if all is as it should be.

@@ -25,6 +25,8 @@ pub(super) struct Known<'k> {
     pub(super) slices: Option<Vec<String>>,
     /// `quality.min_support`
     pub(super) min_support: u64,
+    /// Names of those under `notify:`; `None` where they are at fault themselves.
+    pub(super) notifiers: Option<Vec<&'k str>>,
 }
 
 pub(super) fn read(mut section: Section<'_>, known: &Known<'_>) -> alert::Settings {

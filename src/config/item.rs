@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::faults::Place;
+use crate::config::faults::{Place, Secret};
 use crate::config::section::{Report, Section, join};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::values::{self, Complaint};
@@ -178,6 +178,24 @@ impl<'a> Item<'a> {
             Value::Scalar(scalar) => Some(&scalar.text),
             _ => None,
         }
+    }
+
+    /// True if a variable sets it.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(&self.node.value, Value::Scalar(scalar) if scalar.foreign)
+    }
+
+    /// From here on, no excerpt shows it.
+    pub(super) fn hide(&self) {
+        let Place {
+            line,
+            column,
+            length,
+        } = self.place;
+        self.report.hide(Secret {
+            start: (line, column),
+            end: (line, column + length),
+        });
     }
 
     /// True if it is a map, where something else might be meant, too.

@@ -213,7 +213,7 @@ fn url(text: &str) -> Result<Url, Complaint> {
     Ok(url)
 }
 
-fn is_local(url: &Url) -> bool {
+pub(super) fn is_local(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => {

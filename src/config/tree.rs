@@ -38,6 +38,8 @@ pub(super) struct Scalar {
     pub(super) null: bool,
     /// A part came from a variable: do not show the text.
     pub(super) foreign: bool,
+    /// What may be shown to anybody: as written, without secrets.
+    pub(super) shown: String,
 }
 
 #[derive(Debug)]
@@ -264,6 +266,7 @@ impl<'a> Builder<'a> {
                     text: expanded.text,
                     null,
                     foreign: expanded.foreign,
+                    shown: shown(written, context),
                 })
             }
             Err(Trouble::Unset(name)) => {
@@ -350,11 +353,38 @@ fn help(info: &str) -> Option<&'static str> {
         .map(|(_, help)| *help)
 }
 
+/// Of a value as written, what is no secret.
+fn shown(written: &str, context: Context<'_>) -> String {
+    const HIDDEN: &str = "********";
+    if variables::is_bare(written) {
+        return written.to_owned();
+    }
+    if context.secret {
+        return HIDDEN.to_owned();
+    }
+    let Some((scheme, rest)) = written.split_once("://") else {
+        return written.to_owned();
+    };
+    // A webhook's path is often its password.
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host
+        .rsplit_once('@')
+        .map_or(host.to_owned(), |(_, host)| format!("{HIDDEN}@{host}"));
+    match (context.key, path) {
+        (_, "") => format!("{scheme}://{host}"),
+        ("url", _) => format!("{scheme}://{host}/{HIDDEN}"),
+        _ => format!("{scheme}://{host}/{path}"),
+    }
+}
+
 /// Also true for what is nearly a secret's key, because a mistyped key is what a report shows.
 fn is_secret(key: &str, parent: &str) -> bool {
     let key = key.to_lowercase();
     let nearly = |secret: &str| key.contains(secret) || strsim::osa_distance(&key, secret) <= 2;
-    SECRET_KEYS.iter().any(|secret| nearly(secret)) || (key == "key" && parent == "hash")
+    let is_file = key.ends_with("_file");
+    SECRET_KEYS.iter().any(|secret| nearly(secret)) && !is_file
+        || (key == "key" && parent == "hash")
+        || parent == "headers"
 }
 
 fn place(span: Span) -> Place {

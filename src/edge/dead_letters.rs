@@ -32,9 +32,11 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::edge::now::now;
+use crate::edge::operations::Operations;
 use crate::edge::segments::sync_folder;
-use crate::flow::document::DeadLetter;
+use crate::flow::document::{DeadLetter, Subject};
 use crate::flow::event::Timestamp;
+use crate::flow::operation::{Action, Operation};
 pub use files::{Line, Lines, files, holds, open, read, take};
 use files::{lock, roll, rolled_files};
 pub use newest::{Newest, newest};
@@ -80,6 +82,7 @@ pub struct DeadLetters {
     rolled_bytes: Option<u64>,
     /// Said that it fills up.
     warned: bool,
+    operations: Option<Operations>,
 }
 
 #[derive(Debug)]
@@ -134,6 +137,16 @@ impl DeadLetters {
             current: None,
             rolled_bytes: None,
             warned: false,
+            operations: None,
+        }
+    }
+
+    /// … that enters in the operation log how many letters it was given.
+    #[must_use]
+    pub fn telling(self, operations: Operations) -> Self {
+        Self {
+            operations: Some(operations),
+            ..self
         }
     }
 
@@ -152,7 +165,30 @@ impl DeadLetters {
         let lock = lock(&self.folder).map_err(|source| self.error("lock", source))?;
         let outcome = self.append_lines(&lines);
         drop(lock);
+        if outcome.is_ok() {
+            self.tell(letters);
+        }
         outcome
+    }
+
+    /// Reasons and texts may quote a record: they stay in the letters.
+    fn tell(&self, letters: &[DeadLetter]) {
+        let Some(operations) = &self.operations else {
+            return;
+        };
+        for subject in [Subject::Record, Subject::Document, Subject::Notice] {
+            let mut of_subject = letters.iter().filter(|letter| letter.subject() == subject);
+            let Some(first) = of_subject.next() else {
+                continue;
+            };
+            let name = subject.name();
+            let message = format!("{name}s became dead letters, see `modelbeat dead-letters list`");
+            let operation = Operation::failure(Action::DeadLetter, message)
+                .with("subject", name)
+                .with("origin", first.origin.as_str())
+                .times(1 + of_subject.count() as u64);
+            operations.repeated(name, operation);
+        }
     }
 
     /// Makes all that was appended survive a power cut.

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::edge::journal::Journal;
+use crate::edge::operations::Operations;
 use crate::flow::event::InputId;
 
 mod accept;
@@ -136,9 +137,19 @@ pub struct Bound {
     address: SocketAddr,
     tls: Option<Arc<rustls::ServerConfig>>,
     counters: Arc<Counters>,
+    operations: Option<Operations>,
 }
 
 impl Bound {
+    /// … that enters in the operation log whom it turned away.
+    #[must_use]
+    pub fn telling(self, operations: Operations) -> Self {
+        Self {
+            operations: Some(operations),
+            ..self
+        }
+    }
+
     /// The address, with the port that was found where the settings say 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -186,6 +197,7 @@ pub async fn bind(settings: Settings) -> Result<Bound, Error> {
         address,
         tls,
         counters: Arc::default(),
+        operations: None,
     })
 }
 
@@ -205,9 +217,10 @@ pub async fn run(
         address,
         tls,
         counters,
+        operations,
     } = bound;
     let places = accept::Places::new(accept::CONNECTIONS_MAX, Arc::clone(&counters));
-    let app = routes::router(&settings, journal, counters, places.clone())
+    let app = routes::router(&settings, journal, counters, places.clone(), operations)
         .into_make_service_with_connect_info::<SocketAddr>();
     let handle = CloseOnDrop(Handle::new());
     let mut server = Server::from_listener(listener)

@@ -90,7 +90,7 @@ pub async fn is_installed(elastic: &Elastic, prefix: &str) -> Option<bool> {
 const COMMON: &str = include_str!("../../kibana/templates/common.json");
 
 /// One kind of document, one template.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     (
         "predictions",
         include_str!("../../kibana/templates/predictions.json"),
@@ -102,6 +102,10 @@ const TEMPLATES: [(&str, &str); 5] = [
     ("host", include_str!("../../kibana/templates/host.json")),
     ("labels", include_str!("../../kibana/templates/labels.json")),
     ("alerts", include_str!("../../kibana/templates/alerts.json")),
+    (
+        "operations",
+        include_str!("../../kibana/templates/operations.json"),
+    ),
 ];
 
 const LIFECYCLE: &str = include_str!("../../kibana/lifecycle.json");

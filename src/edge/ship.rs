@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Invariants: a checkpoint is saved only when every document before its barrier is stored, superseded or durably
-//! dead-lettered, and, where there is a file output, fsynced there; documents behind a barrier go on meanwhile. No two
-//! requests in flight hold one document id. With a spool, documents durably in it count as safe too, and while it is not
+//! dead-lettered, and, where there is a file output, fsynced there, and every notice before it is in the outbox; documents
+//! behind a barrier go on meanwhile. No two requests in flight hold one document id. With a spool, documents durably in it count as safe too, and while it is not
 //! drained all documents go through it (`shipper::spooling`). At most `requests_max` requests of `bulk_bytes`, one more being
 //! built, and what the budget of cargo allows are held in memory; beyond, cargo waits in its channel.
 
@@ -33,6 +33,8 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::edge::budget::Share;
+use crate::edge::notify::outbox::{self, Outbox};
+use crate::edge::operations::Operations;
 use crate::edge::{checkpoint, dead_letters, spool, write};
 use crate::flow::bulk::Lane;
 use crate::flow::document::{DeadLetter, Documents};
@@ -100,6 +102,10 @@ pub struct Outlets<T> {
     pub checkpoints: checkpoint::Store,
     /// Where documents go while Elasticsearch is away.
     pub spool: Option<spool::Spool>,
+    /// Where notices wait for those who are to be told.
+    pub outbox: Option<Arc<Outbox>>,
+    /// Where what happens is entered.
+    pub operations: Option<Operations>,
 }
 
 /// How shipping ended.
@@ -130,6 +136,9 @@ pub enum Error {
     /// The spool's disk.
     #[error(transparent)]
     Spool(#[from] spool::Error),
+    /// The outbox's disk.
+    #[error(transparent)]
+    Outbox(#[from] outbox::Error),
     /// No thread for the disk.
     #[error("cannot start the disk's thread: {0}")]
     Thread(io::Error),
@@ -148,6 +157,7 @@ impl Error {
             | Self::Task(_) => true,
             Self::Checkpoint(error) => error.is_final(),
             Self::Spool(error) => error.is_final(),
+            Self::Outbox(error) => error.is_final(),
             Self::DeadLetters(_) | Self::Files(_) => false,
         }
     }
@@ -170,6 +180,8 @@ pub async fn run<T: Transport>(
         files: outlets.files,
         dead_letters: outlets.dead_letters,
         checkpoints: outlets.checkpoints,
+        outbox: outlets.outbox,
+        operations: outlets.operations,
     };
     let mut shipper = Shipper::new(
         settings,

@@ -17,7 +17,7 @@ use crate::flow::alert::{Event, Notice};
 use crate::flow::event::Timestamp;
 use crate::flow::json;
 
-pub use letter::{DeadLetter, Kept, Reading};
+pub use letter::{DeadLetter, Kept, Reading, Subject};
 pub use name::{Dataset, Indices, Tag, key_of_id, window_id};
 pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
 pub use window::{WindowDocument, WindowIdentity};

@@ -15,6 +15,7 @@ mod events;
 mod held;
 mod letters;
 mod looked;
+mod operations;
 mod publish;
 mod settings;
 mod shipping;
@@ -41,7 +42,7 @@ use crate::flow::windows::Windows;
 
 use letters::{Found, dead_letter};
 pub use looked::Looked;
-pub use settings::{Again, Agent, Checkpoint, Input, Intake, Settings};
+pub use settings::{Again, Agent, Checkpoint, Input, Intake, Operations, Settings};
 pub use state::{CheckpointError, ResumeError};
 pub use totals::{Ignored, InputTotals, Totals};
 pub use view::{Bounds, Load, SeriesView, View, WindowView};

@@ -26,6 +26,7 @@ mapping:
 task: {kind: binary, positive: "1"}
 windows: [1d]
 host: off
+operations: {ship: false}
 output: OUTPUT
 "#;
 

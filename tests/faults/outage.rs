@@ -30,6 +30,7 @@ windows: [1d]
 join: {hold: 0s, max_state: 8MiB}
 quality: {max_state: 8MiB}
 host: off
+operations: {ship: false}
 output:
   elasticsearch:
     hosts: [HOST]

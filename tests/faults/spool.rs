@@ -32,6 +32,7 @@ publish_every: 1s
 join: {hold: 0s, max_state: 8MiB}
 privacy: {keep_record: false}
 host: off
+operations: {ship: false}
 output:
   elasticsearch:
     hosts: ["${ELASTICSEARCH_URL}"]

@@ -24,6 +24,7 @@ windows: [1d]
 publish_every: 1s
 join: {hold: 0s}
 host: off
+operations: {ship: false}
 output: {file: {path: out}}
 "#;
 

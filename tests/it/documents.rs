@@ -15,12 +15,15 @@ const TIMES_OF_WRITING: [[&str; 2]; 2] = [["event", "ingested"], ["window", "rev
 pub(crate) struct Documents(BTreeMap<String, String>);
 
 impl Documents {
-    /// All documents under a prefix.
+    /// All documents under a prefix, but for what happened to the agent: no two runs are alike in that.
     pub(crate) fn of(prefix: &Prefix) -> Self {
         let mut all = BTreeMap::new();
         let everything = format!("{}-*", prefix.name);
         let query = json!({ "match_all": {} });
         prefix.cluster().search(&everything, &query, |hit| {
+            if hit["_source"]["event"]["dataset"] == "modelbeat.operation" {
+                return;
+            }
             let (key, text) = canonical(hit, &prefix.name);
             let before = all.insert(key.clone(), text);
             assert!(before.is_none(), "{key} was found twice");

@@ -42,6 +42,7 @@ windows: [1d, 1mo]
 join: {early_label_ttl: 30d, hold: 1s}
 publish_every: 1s
 host: off
+operations: {ship: false}
 output:
   elasticsearch:
     hosts: ["${ELASTICSEARCH_URL}"]

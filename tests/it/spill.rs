@@ -28,6 +28,7 @@ publish_every: 1s
 join: {hold: 0s, max_state: 8MiB}
 quality: {max_state: 8MiB}
 host: off
+operations: {ship: false}
 output: {file: {path: out}}
 "#;
 

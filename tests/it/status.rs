@@ -38,6 +38,7 @@ publish_every: 1s
 join: {hold: 0s}
 quality: {min_support: 10}
 host: off
+operations: {ship: false}
 output:
   elasticsearch:
     hosts: ["${HOST}"]

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use super::summary::Summary;
 use super::{DropArguments, Error, select};
 use crate::edge::dead_letters::{Fate, Line, Sitting, read};
+use crate::edge::operations::Operations;
+use crate::flow::operation::{Action, Operation};
 
 pub(super) fn drop(arguments: &DropArguments) -> Result<ExitCode, Error> {
     let mut out = stdout();
@@ -42,6 +44,9 @@ pub(super) fn drop(arguments: &DropArguments) -> Result<ExitCode, Error> {
         for path in &files {
             sieve(&sitting, path, arguments).map_err(&log)?;
         }
+        let operation =
+            Operation::success(Action::DeadLetterDrop, format!("dropped {count} for good"));
+        Operations::new(&folder).record(operation.times(summary.letters()));
         writeln!(out, "dropped {count}").map_err(Error::Print)?;
         dropped += summary.letters();
     }

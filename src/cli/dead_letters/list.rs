@@ -125,13 +125,12 @@ fn head(
 
 fn show(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     let letter = &entry.letter;
-    let what = if letter.is_document() {
-        "document"
-    } else {
-        "record"
-    };
+    let what = letter.subject().name();
     writeln!(out)?;
     writeln!(out, "{}  {what}  {}", entry.time, printable(&letter.origin))?;
+    if let Some(notifier) = &letter.notifier {
+        writeln!(out, "  `{}` could not be told", printable(notifier))?;
+    }
     writeln!(out, "  {}", printable(&letter.reason))?;
     if let Some(reading) = &letter.record
         && reading.kept == Kept::Cut

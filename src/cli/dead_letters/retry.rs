@@ -1,4 +1,4 @@
-//! `retry`: documents are sent again from here; records are handed back, and read again by the agent that runs, or, if none
+//! `retry`: documents are sent again, and notices told again, from here; records are handed back, and read again by the agent that runs, or, if none
 //! does, by one that this command starts for just that.
 
 use std::io::{Write, stdout};
@@ -11,10 +11,14 @@ use crate::agent::{self, Options};
 use crate::cli::check;
 use crate::config::Config;
 use crate::edge::checkpoint::{self, FolderError};
-use crate::edge::dead_letters::{Fate, Line, Sitting, Twins, handed_back, open, resend};
+use crate::edge::dead_letters::{Entry, Fate, Line, Sitting, Twins, handed_back, open, resend};
 use crate::edge::elastic::Elastic;
+use crate::edge::notify::tell_again;
+use crate::edge::operations::Operations;
 use crate::edge::ship::Progress;
 use crate::edge::status;
+use crate::flow::document::Subject;
+use crate::flow::operation::{Action, Operation};
 
 /// How long to wait for a running agent to read what was handed back; it goes on after that, unwatched.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -43,6 +47,7 @@ pub(super) fn retry(arguments: &RetryArguments) -> Result<ExitCode, Error> {
         let mut retry = Retry::new(config, folder);
         retry.sift(arguments).await?;
         let left = Box::pin(retry.read_again(&arguments.data_dir)).await?;
+        retry.enter();
         retry.report(left).map_err(Error::Print)
     });
     runtime.shutdown_background();
@@ -58,6 +63,10 @@ struct Retry {
     handed_back: Twins,
     records: u64,
     refused_documents: u64,
+    /// Notices, to know their twins.
+    told: Twins,
+    notices: u64,
+    untold: u64,
     /// Records that cannot be read again, with the last reason.
     unreadable: u64,
     objection: Option<&'static str>,
@@ -73,6 +82,9 @@ impl Retry {
             handed_back: Twins::default(),
             records: 0,
             refused_documents: 0,
+            told: Twins::default(),
+            notices: 0,
+            untold: 0,
             unreadable: 0,
             objection: None,
         }
@@ -114,10 +126,11 @@ impl Retry {
                 .filter(|entry| arguments.filter.matches(entry));
             fates.push(match meant {
                 None => Fate::Stay,
-                Some(entry) if entry.letter.is_document() => {
+                Some(entry) if entry.letter.subject() == Subject::Document => {
                     documents.push(at);
                     Fate::Stay
                 }
+                Some(entry) if entry.letter.subject() == Subject::Notice => self.tell(entry).await,
                 Some(entry) => match entry.letter.objection() {
                     Some(objection) => {
                         self.unreadable += 1;
@@ -146,6 +159,21 @@ impl Retry {
             }
         }
         Ok(fates)
+    }
+
+    /// Tells a notice once more; twins are one.
+    async fn tell(&mut self, entry: &Entry) -> Fate {
+        if !self.told.is_new(&entry.letter) {
+            return Fate::Go;
+        }
+        self.notices += 1;
+        let Err(reason) = tell_again(&entry.letter, &self.config.notifiers).await else {
+            return Fate::Go;
+        };
+        self.untold += 1;
+        let mut entry = entry.clone();
+        entry.letter.reason = reason;
+        serde_json::to_vec(&entry).map_or(Fate::Stay, Fate::Become)
     }
 
     /// Has what was handed back, now or by a command before this one, read. Returns how many files are still unread.
@@ -194,6 +222,23 @@ impl Retry {
         }
     }
 
+    /// In the operation log: that letters were tried again, and how many.
+    fn enter(&self) {
+        let documents = self.progress.totals().documents;
+        let count = documents + self.records + self.notices;
+        let operation =
+            Operation::success(Action::DeadLetterRetry, "dead letters were tried again")
+                .with("documents", documents)
+                .with("documents_refused", self.refused_documents)
+                .with("records", self.records)
+                .with("records_unreadable", self.unreadable)
+                .with("notices", self.notices)
+                .with("notices_not_told", self.untold);
+        if count > 0 {
+            Operations::new(&self.folder).record(operation.times(count));
+        }
+    }
+
     /// What became of everything. `left`: files that are not read yet.
     fn report(&self, left: usize) -> std::io::Result<ExitCode> {
         let mut out = stdout();
@@ -212,6 +257,13 @@ impl Retry {
                 out,
                 "documents: {} sent again, {} refused again",
                 totals.documents, self.refused_documents
+            )?;
+        }
+        if self.notices > 0 {
+            writeln!(
+                out,
+                "notices: {} tried again, {} not told again",
+                self.notices, self.untold
             )?;
         }
         if left > 0 {
@@ -234,7 +286,7 @@ impl Retry {
                 self.unreadable
             )?;
         }
-        let kept = self.refused_documents + refused_records + self.unreadable;
+        let kept = self.refused_documents + refused_records + self.unreadable + self.untold;
         if kept > 0 {
             writeln!(
                 out,
@@ -242,7 +294,7 @@ impl Retry {
             )?;
             return Ok(ExitCode::FAILURE);
         }
-        if totals.documents + self.records == 0 {
+        if totals.documents + self.records + self.notices == 0 {
             writeln!(out, "no dead letters to try again")?;
         }
         Ok(ExitCode::SUCCESS)

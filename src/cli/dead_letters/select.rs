@@ -8,8 +8,9 @@ use super::{Error, Where};
 use crate::cli::check;
 use crate::edge::dead_letters::{Entry, files, handed_back};
 use crate::edge::now::now;
+use crate::flow::document::Subject;
 
-/// What a record or document must be to be meant: all that is asked.
+/// What a letter must be to be meant: all that is asked.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Filter {
     /// Only letters whose reason holds this text, in upper or lower case.
@@ -18,7 +19,7 @@ pub(super) struct Filter {
     /// Only letters since then: 2026-11-24T09:00:00Z, or a time ago such as 30m, 12h, 7d.
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<jiff::Timestamp>,
-    /// Only records that became no document, or only documents that were refused.
+    /// Only records that became no document, documents that were refused, or notices that somebody could not be told of.
     #[arg(long, value_enum)]
     kind: Option<What>,
 }
@@ -27,6 +28,17 @@ pub(super) struct Filter {
 enum What {
     Record,
     Document,
+    Notice,
+}
+
+impl What {
+    const fn subject(self) -> Subject {
+        match self {
+            Self::Record => Subject::Record,
+            Self::Document => Subject::Document,
+            Self::Notice => Subject::Notice,
+        }
+    }
 }
 
 impl Filter {
@@ -43,7 +55,7 @@ impl Filter {
         });
         let kind_fits = self
             .kind
-            .is_none_or(|what| (what == What::Document) == letter.is_document());
+            .is_none_or(|what| what.subject() == letter.subject());
         reason_fits && time_fits && kind_fits
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::flow::document::DeadLetter;
+use crate::flow::document::{DeadLetter, Subject};
 
 /// Reasons told apart; beyond, they are counted together.
 const REASONS_MAX: usize = 1_000;
@@ -18,6 +18,7 @@ pub(super) struct Summary {
     others: u64,
     documents: u64,
     records: u64,
+    notices: u64,
     /// Lines that a crash cut short.
     pub(super) torn: u64,
     /// Letters that were written twice.
@@ -26,10 +27,10 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn add(&mut self, letter: &DeadLetter) {
-        let count = if letter.is_document() {
-            &mut self.documents
-        } else {
-            &mut self.records
+        let count = match letter.subject() {
+            Subject::Document => &mut self.documents,
+            Subject::Record => &mut self.records,
+            Subject::Notice => &mut self.notices,
         };
         *count += 1;
         let reason = cause(&letter.reason);
@@ -41,17 +42,21 @@ impl Summary {
     }
 
     pub(super) fn letters(&self) -> u64 {
-        self.documents + self.records
+        self.documents + self.records + self.notices
     }
 
-    /// `12 dead letters (10 documents, 2 records)`
+    /// `12 dead letters (10 documents, 2 records)`, and notices where there are any.
     pub(super) fn count(&self) -> String {
         let of = |count: u64, noun: &str| {
             let ending = if count == 1 { "" } else { "s" };
             format!("{count} {noun}{ending}")
         };
+        let notices = match self.notices {
+            0 => String::new(),
+            count => format!(", {}", of(count, "notice")),
+        };
         format!(
-            "{} ({}, {})",
+            "{} ({}, {}{notices})",
             of(self.letters(), "dead letter"),
             of(self.documents, "document"),
             of(self.records, "record")

@@ -57,7 +57,8 @@ pub(super) fn read(
             ("critical", Severity::Critical),
         ])
     });
-    let notify = texts(section.get("notify"));
+    let notify = section.get("notify").map(|item| notifiers(&item, known));
+    let notify = notify.unwrap_or_default();
     let silence_item = section.get("silence");
     let of = section.get("of");
     let watch = if let Some(item) = silence_item {
@@ -508,9 +509,26 @@ fn slice(item: Item<'_>, known: Option<&[String]>) -> Option<String> {
     Some(name)
 }
 
-fn texts(item: Option<Item<'_>>) -> Vec<String> {
-    let items = item
-        .and_then(|item| item.list(NAMES_MAX))
-        .unwrap_or_default();
-    items.into_iter().filter_map(Item::text).collect()
+/// Names of those who are told.
+fn notifiers(item: &Item<'_>, known: &Known<'_>) -> Vec<String> {
+    let items = item.clone().list(NAMES_MAX).unwrap_or_default();
+    let mut names = Vec::new();
+    for item in items {
+        let Some(name) = item.clone().text() else {
+            continue;
+        };
+        if let Some(known) = &known.notifiers
+            && !known.contains(&name.as_str())
+        {
+            item.fault(
+                format!("{} is not the name of a notifier", item.shown()),
+                values::did_you_mean(&name, known)
+                    .unwrap_or_else(|| "name one of those under `notify:`".to_owned()),
+            );
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

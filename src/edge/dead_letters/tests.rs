@@ -10,6 +10,7 @@ fn letter(text: &str) -> DeadLetter {
         text: text.to_owned(),
         action: None,
         record: None,
+        notifier: None,
     }
 }
 

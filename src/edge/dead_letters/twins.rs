@@ -1,6 +1,7 @@
 //! Letters that say the same twice: an agent that was killed has read their records again.
 //!
-//! A record is known by its place and its text (a file may be written anew from its start). Documents are left alone: a
+//! A record is known by its place and its text (a file may be written anew from its start), a notice by its id and who was to
+//! be told. Documents are left alone: a
 //! later one may hold a later state, and to send the same twice is harmless. Driven by whoever reads the whole log, oldest
 //! first.
 
@@ -26,11 +27,17 @@ impl Twins {
 }
 
 fn name(letter: &DeadLetter) -> Option<[u8; 16]> {
-    let position = letter.position.as_ref()?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(position.source.0.as_bytes());
-    hasher.update(&position.offset.to_le_bytes());
-    hasher.update(letter.text.as_bytes());
+    if let Some(notifier) = &letter.notifier {
+        hasher.update(notifier.as_bytes());
+        hasher.update(b"\0");
+        hasher.update(letter.origin.as_bytes());
+    } else {
+        let position = letter.position.as_ref()?;
+        hasher.update(position.source.0.as_bytes());
+        hasher.update(&position.offset.to_le_bytes());
+        hasher.update(letter.text.as_bytes());
+    }
     let mut name = [0; 16];
     hasher.finalize_xof().fill(&mut name);
     Some(name)

@@ -1,6 +1,6 @@
 //! The routes, and the way of one request: token → header → body → records → journal → answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,8 +19,10 @@ use super::body::{self, Encoding};
 use super::memory::{Memory, Share};
 use super::{Counters, Settings};
 use crate::edge::journal::Journal;
+use crate::edge::operations::Operations;
 use crate::flow;
 use crate::flow::event::Kind;
+use crate::flow::operation::{Action, Operation};
 
 /// Bytes of all bodies under way, packed and unpacked. At least four of the largest.
 const MEMORY_BYTES: usize = 64 * 1024 * 1024;
@@ -42,6 +44,20 @@ struct Shared {
     body_bytes_max: usize,
     memory: Memory,
     work: Semaphore,
+    operations: Option<Operations>,
+}
+
+impl Shared {
+    fn turned_away(&self, peer: IpAddr) {
+        if let Some(operations) = &self.operations {
+            let message = format!("http: {peer} gave no valid bearer token");
+            let peer = peer.to_string();
+            let operation = Operation::failure(Action::AuthenticationFailure, message)
+                .with("input", "http")
+                .with("peer", peer.as_str());
+            operations.repeated(&peer, operation);
+        }
+    }
 }
 
 pub(super) fn router(
@@ -49,6 +65,7 @@ pub(super) fn router(
     journal: Journal,
     counters: Arc<Counters>,
     places: Places,
+    operations: Option<Operations>,
 ) -> Router {
     let shared = Arc::new(Shared {
         journal,
@@ -61,6 +78,7 @@ pub(super) fn router(
         body_bytes_max: settings.body_bytes_max,
         memory: Memory::new(MEMORY_BYTES.max(settings.body_bytes_max.saturating_mul(4))),
         work: Semaphore::new(WORK_MAX),
+        operations,
     });
     let route = |kind| post(move |State(shared), request| take(shared, kind, request));
     Router::new()
@@ -83,6 +101,7 @@ async fn front(
     let mut response = if is_known(shared.token, request.headers()) {
         next.run(request).await
     } else {
+        shared.turned_away(peer.ip());
         body::discard(request.into_body(), shared.body_bytes_max).await;
         Refusal::Unauthorized.into_response()
     };

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::flow::alert::{self, Basis, Check, Rule, Side, Threshold, Watch, WindowRule};
 use crate::flow::document::Documents;
-use crate::flow::engine::{Agent, Engine, Input, Settings};
+use crate::flow::engine::{Agent, Engine, Input, Operations, Settings};
 use crate::flow::event::{Batch, Head, InputId, SourceKey, Timestamp};
 use crate::flow::host::{HostSnapshot, Kind as HostKind, Metric};
 use crate::flow::mapping::{LabelPaths, PredictionPaths, ScoreSource, Source};
+use crate::flow::operation::{Action, Entry, Operation};
 use crate::flow::quality::Task;
 use crate::flow::windows::Length;
 use crate::flow::{decode, join, mapping};
@@ -165,6 +166,7 @@ fn documents(task: Task, answers: [&str; 2]) -> Vec<(String, Value)> {
         faults: Vec::new(),
     };
     engine.push(&batch, Timestamp(NINE + 10_000), &mut out);
+    engine.push_operations(&happenings(), Timestamp(NINE + 10_000), &mut out);
     engine.finish(Timestamp(NINE + 20_000), &mut out);
     assert_eq!(out.dead_letters, []);
     let document = |item: &crate::flow::document::Item| {
@@ -178,6 +180,24 @@ fn documents(task: Task, answers: [&str; 2]) -> Vec<(String, Value)> {
         (item.index.to_string(), source)
     };
     out.items.iter().map(document).collect()
+}
+
+/// An entry of the operation log, with every kind of detail.
+fn happenings() -> Operations {
+    let operation = Operation::failure(Action::DeadLetter, "documents became dead letters");
+    let operation = operation
+        .with("n", 1)
+        .with("on", true)
+        .with("list", vec!["a", "b"]);
+    Operations {
+        source: SourceKey("operations".into()),
+        entries: vec![Entry {
+            number: 1,
+            at: Timestamp(NINE),
+            operation,
+        }],
+        head: Head::default(),
+    }
 }
 
 /// What the cluster makes of the two templates of an index.
@@ -322,6 +342,7 @@ fn every_field_that_is_written_has_a_mapping_that_takes_it() {
         "modelbeat.confusion",
         "modelbeat.host",
         "modelbeat.label",
+        "modelbeat.operation",
         "modelbeat.prediction",
         "modelbeat.quality",
         "modelbeat.quality.class",

@@ -84,10 +84,10 @@ fn outcomes(report: &Report) -> Vec<&Outcome> {
 async fn everything_is_installed_once_and_left_alone_after() {
     let (elastic, kept) = cluster(Lifecycles::Yes).await;
     let first = run(&elastic, "mb").await.unwrap();
-    assert_eq!(outcomes(&first), [&Outcome::Installed; 7]);
+    assert_eq!(outcomes(&first), [&Outcome::Installed; 8]);
     assert_eq!(
         outcomes(&run(&elastic, "mb").await.unwrap()),
-        [&Outcome::Unchanged; 7]
+        [&Outcome::Unchanged; 8]
     );
     let kept = kept.lock().unwrap();
     let common = &kept["/_component_template/mb-common"];

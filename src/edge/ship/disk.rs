@@ -1,4 +1,4 @@
-//! The disk side of shipping, on a thread of its own: output files, the dead-letter log, and checkpoints behind them.
+//! The disk side of shipping, on a thread of its own: output files, the dead-letter log, the outbox of notices, and checkpoints behind them.
 //!
 //! One owner, one queue, in order: a checkpoint is saved only after what was queued before it is written and fsynced. A
 //! disk that is full is waited for: the queue is bounded, so shipping waits too. A failed fsync ends it.
@@ -10,10 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::progress::{Grade, Progress, Suffering};
 use super::{Error, Step, random};
+use crate::edge::notify::outbox::Outbox;
+use crate::edge::operations::Operations;
 use crate::edge::{checkpoint, dead_letters, write};
+use crate::flow::alert::Notice;
 use crate::flow::bulk::backoff;
 use crate::flow::document::DeadLetter;
 use crate::flow::engine::Checkpoint;
+use crate::flow::notify::title;
+use crate::flow::operation::{Action, Operation};
 
 /// Steps of the engine that may wait for the disk: a few, so that a slow disk is felt soon.
 const ORDERS: usize = 4;
@@ -23,6 +28,8 @@ const ORDERS: usize = 4;
 pub(super) enum Order {
     /// Append to the dead-letter log.
     Letters(Vec<DeadLetter>),
+    /// Put into the outbox; durable when done, as the checkpoint behind them says that they were made.
+    Notices(Vec<Notice>),
     /// Append to the output files.
     Documents(Arc<Step>),
     /// Make all that came before durable, then this.
@@ -37,6 +44,8 @@ pub(super) struct Disk {
     pub(super) files: Option<write::Output>,
     pub(super) dead_letters: dead_letters::DeadLetters,
     pub(super) checkpoints: checkpoint::Store,
+    pub(super) outbox: Option<Arc<Outbox>>,
+    pub(super) operations: Option<Operations>,
 }
 
 /// The thread's two ends.
@@ -116,13 +125,20 @@ impl Disk {
                 waiting.send(()).ok();
                 Ok(None)
             }
-            Order::Letters(_) | Order::Documents(_) => Ok(None),
+            Order::Letters(_) | Order::Notices(_) | Order::Documents(_) => Ok(None),
         }
     }
 
     fn attempt(&mut self, order: &mut Order, from: &mut usize) -> Result<(), Error> {
         match order {
             Order::Letters(letters) => Ok(self.dead_letters.append(letters)?),
+            Order::Notices(notices) => match &self.outbox {
+                Some(outbox) => {
+                    self.tell(&outbox.take(notices)?);
+                    Ok(())
+                }
+                None => Ok(()),
+            },
             Order::Documents(step) => match &mut self.files {
                 Some(files) => Ok(files.append(&step.documents, from)?),
                 None => Ok(()),
@@ -132,6 +148,23 @@ impl Disk {
                 self.sync()?;
                 Ok(self.checkpoints.save(checkpoint)?)
             }
+        }
+    }
+
+    /// Each change of an alert is an entry of the operation log, once.
+    fn tell(&self, notices: &[Arc<Notice>]) {
+        let Some(operations) = &self.operations else {
+            return;
+        };
+        for notice in notices {
+            operations.record(
+                Operation::success(Action::Alert, title(notice))
+                    .with("alert_id", notice.alert_id.as_str())
+                    .with("notice_id", notice.id.as_str())
+                    .with("rule", notice.rule.as_str())
+                    .with("change", notice.change.name())
+                    .with("severity", notice.severity.name()),
+            );
         }
     }
 

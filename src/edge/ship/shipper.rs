@@ -174,6 +174,10 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         if !letters.is_empty() {
             self.order(Order::Letters(letters)).await?;
         }
+        let notices = std::mem::take(&mut documents.notices);
+        if !notices.is_empty() {
+            self.order(Order::Notices(notices)).await?;
+        }
         if documents.items.is_empty() {
             return Ok(());
         }

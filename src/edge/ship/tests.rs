@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::*;
 use cluster::{Cluster, Mood, documents};
-use rig::{SETTINGS, checkpoint, data, outlets, start, start_until, start_with};
+use rig::{SETTINGS, checkpoint, data, outlets, start, start_on, start_until, start_with};
 
 #[tokio::test(start_paused = true)]
 async fn documents_are_stored_in_both_outputs_and_the_checkpoint_follows() {
@@ -109,6 +109,7 @@ async fn refused_documents_and_bad_records_are_in_the_log_before_the_checkpoint(
         text: "{".to_owned(),
         action: None,
         record: None,
+        notifier: None,
     });
     rig.cargo
         .send(Cargo::Documents(step, Share::default()))
@@ -340,4 +341,40 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// While the cluster takes nothing, people are told all the same; and no checkpoint knows a change that the outbox does not.
+#[tokio::test(start_paused = true)]
+async fn notices_are_in_the_outbox_before_the_checkpoint_behind_them() {
+    let cluster = Cluster::default();
+    cluster.be([Mood::Down]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut outlets = outlets(&cluster, folder.path(), 1 << 20);
+    let open = |folder: &std::path::Path| {
+        let letters = dead_letters::DeadLetters::new(folder, dead_letters::Settings::default());
+        let addressee = outbox::Addressee {
+            name: "page".into(),
+            give_up: Duration::from_hours(1),
+            is_reminded: false,
+        };
+        Outbox::open(folder, &[addressee], letters).unwrap()
+    };
+    outlets.outbox = Some(Arc::new(open(&data(folder.path()))));
+    outlets.operations = Some(Operations::new(&data(folder.path())));
+    let rig = start_on(folder, outlets, pending());
+    let mut step = documents(0..3);
+    step.notices.push(crate::edge::notify::sample("a", 1));
+    for number in [1, 2] {
+        // The second time as in a replay.
+        let cargo = Cargo::Documents(step.clone(), Share::default());
+        rig.cargo.send(cargo).await.unwrap();
+        rig.barrier(number).await;
+    }
+    let ended = rig.finish().await;
+    assert_eq!(ended.saved, Some(checkpoint(2)));
+    let folder = data(ended.folder.path());
+    assert_eq!(open(&folder).waiting("page"), 1);
+    let entered = crate::edge::operations::read(&folder, 0, 10).unwrap();
+    assert_eq!(entered.len(), 1, "{entered:?}");
+    assert_eq!(entered[0].operation.details["notice_id"], "a.1");
 }

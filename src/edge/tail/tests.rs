@@ -118,6 +118,7 @@ impl Desk {
             }
             Intake::Host(_) => unreachable!("a tail knows no host"),
             Intake::Again(_) => unreachable!("a tail knows no letters"),
+            Intake::Operations(_) => unreachable!("a tail knows no operations"),
             Intake::Acknowledged(_) => unreachable!("a tail knows no alerts"),
         }
     }

@@ -252,6 +252,7 @@ impl Document<'_> {
             text: text(self.source),
             action: Some(text(self.action)),
             record: None,
+            notifier: None,
         }
     }
 }

@@ -105,6 +105,7 @@ fn a_refused_document_keeps_all_that_a_retry_needs() {
         text: "{\"a\":1}".to_owned(),
         action: Some("{\"create\":{\"_index\":\"i\",\"_id\":\"7\"}}".to_owned()),
         record: None,
+        notifier: None,
     };
     assert_eq!(settled.refused, [expected]);
 }
@@ -120,6 +121,7 @@ fn a_label_revives_as_an_update_that_undoes_no_later_one() {
             "{{\"{action}\":{{\"_index\":\"i\",\"_id\":\"7\"}}}}"
         )),
         record: None,
+        notifier: None,
     };
     let revived = |letter: &DeadLetter| -> serde_json::Value {
         let mut documents = Documents::default();

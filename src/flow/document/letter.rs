@@ -1,17 +1,17 @@
-//! A dead letter: a record that became no document, or a document that was refused, with all it takes to mend the cause
-//! and try again. A record's letter knows how it was read, so that it can be read anew exactly as it was; one that is
+//! A dead letter: a record that became no document, a document that was refused, or a notice that somebody could not be told
+//! of, with all it takes to mend the cause and try again. A record's letter knows how it was read, so that it can be read anew exactly as it was; one that is
 //! not the whole record says so, and is never read anew as if it were.
 
 use serde::{Deserialize, Serialize};
 
 use crate::flow::event::{Kind, Position};
 
-/// A record or document that could not be processed or stored, with all a person needs to mend it.
+/// A record, document or notice that could not be processed, stored or told, with all a person needs to mend it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Why: a sentence without full stop, naming field or path.
     pub reason: String,
-    /// Where it came from: `path:offset` for a record, `index/_id` for a document.
+    /// Where it came from: `path:offset` for a record, `index/_id` for a document, the notice's id for a notice.
     pub origin: String,
     /// Source position of the record, where there is one.
     pub position: Option<Position>,
@@ -22,6 +22,32 @@ pub struct DeadLetter {
     /// For a record: how it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Reading>,
+    /// For a notice: the notifier that was to tell it. The text is the notice as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifier: Option<String>,
+}
+
+/// What a letter is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A record that became no document.
+    Record,
+    /// A document that was refused.
+    Document,
+    /// A notice that somebody could not be told of.
+    Notice,
+}
+
+impl Subject {
+    /// As people call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Document => "document",
+            Self::Notice => "notice",
+        }
+    }
 }
 
 /// How a record was read.
@@ -69,10 +95,14 @@ impl Kept {
 }
 
 impl DeadLetter {
-    /// True for a document that was refused, false for a record that became none.
+    /// What it is about.
     #[must_use]
-    pub const fn is_document(&self) -> bool {
-        self.action.is_some()
+    pub const fn subject(&self) -> Subject {
+        match (&self.action, &self.notifier) {
+            (Some(_), _) => Subject::Document,
+            (None, Some(_)) => Subject::Notice,
+            (None, None) => Subject::Record,
+        }
     }
 
     /// Why the record cannot be read anew, in words; `None` if it can. (Documents are sent again, not read.)

@@ -27,6 +27,8 @@ pub enum Dataset {
     Host,
     /// One change of an alert.
     Alert,
+    /// Something that happened to the agent.
+    Operation,
 }
 
 impl Dataset {
@@ -42,6 +44,7 @@ impl Dataset {
             Self::Comparison => "modelbeat.comparison",
             Self::Host => "modelbeat.host",
             Self::Alert => "modelbeat.alert",
+            Self::Operation => "modelbeat.operation",
         }
     }
 
@@ -57,6 +60,7 @@ impl Dataset {
             | Self::Comparison => ("quality", false),
             Self::Host => ("host", true),
             Self::Alert => ("alerts", false),
+            Self::Operation => ("operations", false),
         }
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn dead_letter(batch: &Batch, reason: String, found: &Found<'_>) -> D
             bytes: found.bytes,
             kept,
         }),
+        notifier: None,
     }
 }
 

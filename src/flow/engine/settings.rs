@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::flow::document::DeadLetter;
 use crate::flow::event::{Batch, Head, Kind, SourceKey};
 use crate::flow::host::HostSnapshot;
+use crate::flow::operation::Entry;
 use crate::flow::{alert, decode, join, mapping, quality, windows};
 
 /// What the edges send to the engine.
@@ -21,6 +22,19 @@ pub enum Intake {
     Again(Again),
     /// Somebody has seen the alert of this id.
     Acknowledged(String),
+    /// Entries of the operation log.
+    Operations(Operations),
+}
+
+/// A run of entries of the operation log, which is a replayable source as well.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    /// The log.
+    pub source: SourceKey,
+    /// Its entries.
+    pub entries: Vec<Entry>,
+    /// Where to go on in it.
+    pub head: Head,
 }
 
 /// A run of records' dead letters that somebody handed back, as a replayable source of its own.

@@ -28,6 +28,7 @@ join: {early_label_ttl: 30d, hold: 1s@JOIN@}
 quality: {@QUALITY@}
 publish_every: 2s
 host: off
+operations: {ship: false}
 output:
   elasticsearch:
     hosts: ["${ELASTICSEARCH_URL}"]

@@ -290,6 +290,7 @@ task: {{kind: binary, positive: "1"}}
 windows: [1d]
 join: {{hold: 0s}}
 host: off
+operations: {{ship: false}}
 output: {{file: {{path: out}}}}
 "#
     )

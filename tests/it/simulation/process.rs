@@ -192,7 +192,7 @@ impl Process {
                 self.changed = true;
             }
             // No story hands letters back.
-            Some(Intake::Again(_) | Intake::Acknowledged(_)) | None => {}
+            Some(Intake::Again(_) | Intake::Operations(_) | Intake::Acknowledged(_)) | None => {}
         }
         self.step(now, out)
     }

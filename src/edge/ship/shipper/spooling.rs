@@ -555,5 +555,6 @@ fn letter(loss: &Loss) -> DeadLetter {
         text: String::new(),
         action: None,
         record: None,
+        notifier: None,
     }
 }

@@ -53,6 +53,8 @@ pub(super) fn outlets(
         dead_letters: dead_letters::DeadLetters::new(&data(folder), letters),
         checkpoints: checkpoint::Store::open(&data(folder)).unwrap(),
         spool: None,
+        outbox: None,
+        operations: None,
     }
 }
 
