@@ -14,6 +14,7 @@ pub mod json;
 pub mod lines;
 pub mod mapping;
 pub mod names;
+pub mod privacy;
 pub mod quality;
 pub mod slices;
 pub mod windows;

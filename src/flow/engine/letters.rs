@@ -25,6 +25,7 @@ pub(super) struct Found<'f> {
 pub(super) fn dead_letter(batch: &Batch, reason: String, found: &Found<'_>) -> DeadLetter {
     let text = found.text.get(..TEXT_MAX).unwrap_or(found.text);
     let kept = match found.kept {
+        Kept::Withheld => Kept::Withheld,
         _ if text.len() < found.text.len() => Kept::Cut,
         Kept::Whole if std::str::from_utf8(text).is_err() => Kept::Lossy,
         kept => kept,
@@ -91,10 +92,19 @@ impl Engine {
         let header = match (input.format, &reading.header) {
             (Format::Json, _) => Ok(None),
             (Format::Csv, Some(header)) => {
+                let mut cleaned = Vec::new();
+                let header = match &self.settings.privacy.cleaning {
+                    Some(cleaning) => cleaning
+                        .clean(Format::Csv, None, header.as_bytes(), &mut cleaned)
+                        .map(|()| cleaned.as_slice()),
+                    None => Ok(header.as_bytes()),
+                };
                 let mut state: SourceState = None;
-                Decoder::new(Format::Csv, &wanted)
-                    .rows(&mut state, header.as_bytes(), |_| {})
-                    .map(|()| state)
+                header.and_then(|header| {
+                    Decoder::new(Format::Csv, &wanted)
+                        .rows(&mut state, header, |_| {})
+                        .map(|()| state)
+                })
             }
             (Format::Csv, None) => Err(
                 "the header row it belongs to is not known: send the file again whole".to_owned(),

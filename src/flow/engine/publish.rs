@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::document::{
     Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity,
 };
+use crate::flow::engine::small_groups::{Small, Telling};
 use crate::flow::engine::state::Tables;
 use crate::flow::engine::versions::Versions;
 use crate::flow::engine::{Engine, Index, Settings, key_of_id};
@@ -138,7 +139,9 @@ impl Engine {
             now,
             last,
             out,
+            small: Small::default(),
         };
+        let keys = &*press.with_neighbours(keys);
         // A host's window is the same for all versions and slices.
         let mut of_host: BTreeMap<(Length, Timestamp), Aggregate> = BTreeMap::new();
         for key in keys {
@@ -169,6 +172,7 @@ pub(super) struct Press<'e> {
     /// No label can change these windows any more.
     pub(super) last: bool,
     pub(super) out: &'e mut Documents,
+    pub(super) small: Small,
 }
 
 impl Press<'_> {
@@ -198,7 +202,13 @@ impl Press<'_> {
             ref mut out,
             ..
         } = *self;
-        let revision = tally.revision();
+        // An earlier revision may have been told, before somebody else made it a way to tell of a small group.
+        let told = match self.small.get(key) {
+            Telling::All => true,
+            Telling::OnlyThatItIs => false,
+            Telling::Nothing => return,
+        };
+        let revision = if told { tally.revision() } else { 0 };
         let mut add = |dataset: Dataset, part: &[&str], write: &dyn Fn(&mut Vec<u8>)| {
             let id = identity.id(part);
             let document = WindowDocument {
@@ -214,8 +224,10 @@ impl Press<'_> {
                 key_of_id(&id),
                 |bytes| {
                     document.write_head(letterhead, now, bytes);
-                    bytes.push(b',');
-                    write(bytes);
+                    if told {
+                        bytes.push(b',');
+                        write(bytes);
+                    }
                     bytes.push(b'}');
                 },
             );

@@ -46,7 +46,7 @@ pub(super) struct Tables {
     /// Binary: every class that is not positive is judged as this one.
     negative: Option<u32>,
     /// Slice names and crosses of the pipeline.
-    cuts: Cuts,
+    pub(super) cuts: Cuts,
     /// Values of labels that lost.
     pub(super) beaten: Beaten,
 }

@@ -126,6 +126,9 @@ impl Engine {
     ) -> Option<SeriesView> {
         let tables = &self.state.tables;
         let current = strand.current(now, self.settings.min_support)?;
+        if self.withholds(&current) {
+            return None;
+        }
         let recent: Vec<WindowKey> = if strand.slice == ALL {
             strand.latest(recent_max).collect()
         } else {
