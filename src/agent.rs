@@ -331,6 +331,7 @@ impl Opened {
             engine.agent.id = agent_id(&engine.agent.name, checkpoints.folder());
         }
         engine.expires = !options.once;
+        let short_lived = engine.privacy.cleaning.is_some();
         let index_prefix = engine.index_prefix.clone();
         let pipeline: Arc<str> = engine.pipeline.as_str().into();
         let heads = checkpoint
@@ -395,6 +396,7 @@ impl Opened {
                 data: folder.clone(),
                 input: settings.input,
                 bytes_max: settings.journal_bytes_max,
+                short_lived,
             };
             let checkpointed = heads.get(&journal.source()).map_or(0, |head| head.offset);
             let opened = journal::open(&journal, checkpointed)?;

@@ -6,8 +6,8 @@
 //! names of members included, what a **pattern** finds becomes `[email]`, `[card]`, `[iban]`, `[ip]` or `[redacted]`.
 //!
 //! Invariants: what is valid JSON stays valid, cleaning twice is cleaning once, and each record is cleaned by itself, however
-//! it arrived. A record that cannot be taken apart cannot be cleaned by path: see [`Cleaning::rest`]. Bounds: a cleaned record
-//! has [`CLEANED_BYTES_MAX`] bytes. Absent: what stands in texts in another encoding (Base64, compressed, escaped twice).
+//! it arrived. A record that cannot be taken apart cannot be cleaned by path: see [`Cleaning::rest`]. Bounds: a record grows by
+//! [`GROWTH_BYTES_MAX`]. Absent: what stands in texts in another encoding (Base64, compressed, escaped twice).
 
 mod csv;
 mod json;
@@ -26,8 +26,11 @@ use crate::flow::decode::{Format, Header};
 use paths::Tree;
 pub use patterns::{Builtin, Patterns, REGEXES_MAX, regex};
 
-/// Hashes are longer than what they stand for; a record that grows beyond this is not taken.
-pub const CLEANED_BYTES_MAX: usize = 16 << 20;
+/// Hashes are longer than what they stand for; a record that grows by more is not taken.
+const GROWTH_BYTES_MAX: usize = 16 << 20;
+
+/// What is said of it.
+const TOO_LONG: &str = "its hashed values make it longer by more than 16 MiB";
 
 /// What a hashed value starts with: it is not hashed again.
 const HASHED: &str = "hmac:";

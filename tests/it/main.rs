@@ -32,6 +32,7 @@ mod kibana;
 mod late_labels;
 mod law;
 mod nannyml;
+mod privacy;
 mod published;
 mod rotation;
 mod scikit_learn;

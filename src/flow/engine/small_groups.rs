@@ -89,3 +89,154 @@ impl Engine {
         withheld.contains(&key.slice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value as Json;
+
+    use super::super::tests::{NINE, batch, settings};
+    use super::super::*;
+
+    /// By id, the newest document of each.
+    type Stored = BTreeMap<String, Json>;
+
+    fn push(engine: &mut Engine, predictions: &[(&str, &str, u64)], stored: &mut Stored) {
+        let mut lines = Vec::new();
+        for (version, country, count) in predictions {
+            for _ in 0..*count {
+                let id = engine.totals().events() + lines.len() as u64;
+                lines.push(format!(
+                    r#"{{"event":"prediction","id":"{version}-{country}-{id}","ts":{NINE},"version":"{version}","predicted":"fraud","score":0.5,"segment":{{"country":"{country}"}}}}"#
+                ));
+                lines.push(format!(
+                    r#"{{"event":"label","id":"{version}-{country}-{id}","ts":{NINE},"label":"fraud"}}"#
+                ));
+            }
+        }
+        let mut out = Documents::default();
+        engine.push(&batch(&lines), Timestamp(NINE), &mut out);
+        engine.release(Timestamp(NINE), &mut out);
+        let text = String::from_utf8(out.bytes).unwrap();
+        let mut lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Json>(line).unwrap());
+        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
+            let (_, target) = action.as_object().unwrap().iter().next().unwrap();
+            stored.insert(target["_id"].to_string(), document);
+        }
+    }
+
+    /// Version, slice and predictions of each quality document; of comparisons the slice and whether they compare.
+    fn told(stored: &Stored) -> (Vec<String>, Vec<String>) {
+        let of = |dataset: &'static str| {
+            stored
+                .values()
+                .filter(move |document| document["event"]["dataset"] == dataset)
+        };
+        let slice = |document: &Json| {
+            document["slice"]["value"]
+                .as_str()
+                .unwrap_or("all")
+                .to_owned()
+        };
+        let windows = of("modelbeat.quality").map(|document| {
+            let version = document["model"]["version"].as_str().unwrap();
+            format!(
+                "{version} {} {}",
+                slice(document),
+                document["counts"]["predictions"]
+            )
+        });
+        let comparisons = of("modelbeat.comparison")
+            .map(|document| format!("{} {}", slice(document), !document["comparison"].is_null()));
+        let sorted = |lines: &mut dyn Iterator<Item = String>| {
+            let mut lines: Vec<String> = lines.collect();
+            lines.sort();
+            lines
+        };
+        (sorted(&mut { windows }), sorted(&mut { comparisons }))
+    }
+
+    #[test]
+    fn a_small_slice_has_no_documents_and_one_beside_it_has_none_with_figures() {
+        let mut settings = settings();
+        settings.privacy.min_group = 3;
+        let mut engine = Engine::new(settings).unwrap();
+        let mut stored = Stored::new();
+        let both = [
+            ("v1", "DE", 4),
+            ("v1", "FR", 3),
+            ("v2", "DE", 5),
+            ("v2", "FR", 4),
+        ];
+        push(&mut engine, &both, &mut stored);
+        let (windows, comparisons) = told(&stored);
+        assert_eq!(
+            windows,
+            [
+                "v1 DE 4", "v1 FR 3", "v1 all 7", "v2 DE 5", "v2 FR 4", "v2 all 9"
+            ]
+        );
+        assert_eq!(comparisons, ["DE true", "FR true", "all true"]);
+
+        // 8 − 4 − 3 would tell the one of IT.
+        push(&mut engine, &[("v1", "IT", 1)], &mut stored);
+        let (windows, comparisons) = told(&stored);
+        assert_eq!(
+            windows,
+            [
+                "v1 DE 4",
+                "v1 FR null",
+                "v1 all 8",
+                "v2 DE 5",
+                "v2 FR 4",
+                "v2 all 9"
+            ]
+        );
+        assert_eq!(comparisons, ["DE true", "FR false", "all true"]);
+        let rows = stored.values().filter(|document| {
+            document["slice"]["value"] == "FR" && document["model"]["version"] == "v1"
+        });
+        for row in rows.filter(|row| row["event"]["dataset"] != "modelbeat.prediction") {
+            assert!(
+                row["counts"].is_null() && row["confusion"].is_null(),
+                "{row}"
+            );
+        }
+        let bounds = Bounds {
+            series_max: 100,
+            recent_max: 1,
+        };
+        let view = engine.view(Timestamp(NINE), bounds).series.into_iter();
+        let mut seen: Vec<String> = view
+            .map(|series| {
+                format!(
+                    "{} {}",
+                    series.version,
+                    series.slice_value.unwrap_or_default()
+                )
+            })
+            .collect();
+        seen.sort();
+        assert_eq!(seen, ["v1 ", "v1 DE", "v2 ", "v2 DE", "v2 FR"]);
+
+        // With two more they are a group of their own.
+        push(&mut engine, &[("v1", "IT", 2)], &mut stored);
+        let (windows, comparisons) = told(&stored);
+        assert_eq!(
+            windows,
+            [
+                "v1 DE 4",
+                "v1 FR 3",
+                "v1 IT 3",
+                "v1 all 10",
+                "v2 DE 5",
+                "v2 FR 4",
+                "v2 all 9"
+            ]
+        );
+        assert_eq!(comparisons, ["DE true", "FR true", "all true"]);
+    }
+}

@@ -3,7 +3,7 @@
 use crate::flow::decode::{self, Header};
 use crate::flow::event::Field;
 use crate::flow::privacy::paths::Mark;
-use crate::flow::privacy::{CLEANED_BYTES_MAX, Cleaning};
+use crate::flow::privacy::{Cleaning, GROWTH_BYTES_MAX, TOO_LONG};
 
 /// # Errors
 /// Nobody knows which cell is which.
@@ -36,8 +36,8 @@ pub(super) fn clean(
         {
             write_cell(&cleaning.text(cell, mark == Mark::Hash), out);
         }
-        if out.len() > CLEANED_BYTES_MAX {
-            return Err("longer than 16 MiB once its values are hashed".to_owned());
+        if out.len() > text.len() + GROWTH_BYTES_MAX {
+            return Err(TOO_LONG.to_owned());
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::flow::body::{DEPTH_MAX, too_deep};
 use crate::flow::canonical;
 use crate::flow::json::write_text;
 use crate::flow::privacy::paths::{Mark, Place};
-use crate::flow::privacy::{Builtin, CLEANED_BYTES_MAX, Cleaning};
+use crate::flow::privacy::{Builtin, Cleaning, GROWTH_BYTES_MAX, TOO_LONG};
 
 /// # Errors
 /// The text is no JSON object or array, or not whole.
@@ -76,8 +76,8 @@ impl<'w> Walk<'w> {
     }
 
     fn value(&mut self, place: &Place<'_>) -> Result<(), String> {
-        if self.out.len() > CLEANED_BYTES_MAX {
-            return Err("longer than 16 MiB once its values are hashed".to_owned());
+        if self.out.len() > self.text.len() + GROWTH_BYTES_MAX {
+            return Err(TOO_LONG.to_owned());
         }
         match self.peek() {
             Some(b'{') => self.object(place),
