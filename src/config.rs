@@ -180,13 +180,13 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         (quality::MIN_SUPPORT, quality::WINDOW_BYTES_MAX),
         quality::judging,
     );
-    let (keep_record, privacy) =
-        file.get("privacy")
-            .and_then(Item::section)
-            .map_or((true, Default::default()), |section| {
-                let mapping = mapping.as_ref().and_then(|(mapping, _)| mapping.as_ref());
-                privacy::read(section, mapping)
-            });
+    let (keep_record, privacy) = file.get("privacy").and_then(Item::section).map_or_else(
+        || (true, privacy::none()),
+        |section| {
+            let mapping = mapping.as_ref().and_then(|(mapping, _)| mapping.as_ref());
+            privacy::read(section, mapping)
+        },
+    );
     let host = file
         .get("host")
         .map_or_else(|| Some(host::DEFAULT), host::read);

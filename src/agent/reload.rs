@@ -24,21 +24,21 @@ const TRIES: u32 = 200;
 /// … and so far apart.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Runs one pipeline until `stopped`, with whatever settings come by `changed` meanwhile; of several, the last.
+/// Runs one pipeline until `stopped`, with whatever settings come by `changed` meanwhile; of several, the last. Its place on
+/// the board is its own until then, and a new one with each change.
 ///
 /// # Errors
 /// As [`run`](crate::agent::run).
 pub async fn run_reloading(
     config: Config,
     options: Options,
-    board: status::Board,
+    (board, mut vitals): (status::Board, Arc<status::Vitals>),
     mut stopped: watch::Receiver<bool>,
     mut changed: watch::Receiver<Option<Arc<Config>>>,
 ) -> Result<(), Error> {
     let pipeline = config.engine.pipeline.clone();
     let mut listeners = Listeners::default();
     let mut current = Arc::new(config);
-    let mut vitals = board.enter(&pipeline);
     let mut opened =
         Opened::open(current.as_ref().clone(), &options, &vitals, &mut listeners).await?;
     loop {
@@ -167,4 +167,82 @@ fn is_held(error: &Error) -> bool {
                 checkpoint::FolderError::Held { .. }
             ))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "
+pipeline: p
+inputs:
+  - {type: file, paths: [a.log], format: json}
+  - {type: http, listen: 127.0.0.1:0}
+mapping:
+  prediction: {id: id, time: t, model: {const: m}, predicted: y}
+task: {kind: regression}
+output: {file: {path: out/}}
+";
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: Option<&str>) {
+        let read = |text: &str| {
+            Config::parse("p.yml", text, &|_| None).unwrap_or_else(|faults| panic!("{faults}"))
+        };
+        assert!(FILE.contains(from));
+        let objection = objection(&read(FILE), &read(&FILE.replace(from, to)));
+        match (objection, expected) {
+            (Some(reason), Some(expected)) => assert!(reason.contains(expected), "{reason}"),
+            (reason, expected) => assert_eq!(reason.as_deref(), expected),
+        }
+    }
+
+    #[test]
+    fn what_a_restart_can_go_on_from_is_applied() {
+        check("predicted: y", "predicted: z, slices: {a: b}", None);
+        check("[a.log]", "[b.log]", None);
+        check(
+            "output:",
+            "windows: [1d]\nprivacy: {keep_record: false}\noutput:",
+            None,
+        );
+        check(
+            "127.0.0.1:0}",
+            "127.0.0.1:0}\n  - {type: file, paths: [b.log], format: csv}",
+            None,
+        );
+    }
+
+    #[test]
+    fn what_it_could_not_is_refused_in_words() {
+        check("pipeline: p", "pipeline: q", Some("its name would be `q`"));
+        check("kind: regression", "kind: multiclass", Some("`task.kind`"));
+        check(
+            "  - {type: http, listen: 127.0.0.1:0}\n",
+            "",
+            Some("input 2 would be no http input"),
+        );
+        check(
+            "  - {type: http, listen: 127.0.0.1:0}\n",
+            "  - {type: file, paths: [c.log]}\n  - {type: http, listen: 127.0.0.1:0}\n",
+            Some("input 2 would be no http input"),
+        );
+    }
+
+    #[test]
+    fn inputs_that_change_places_are_refused() {
+        let two = FILE.replace(
+            "  - {type: http",
+            "  - {type: file, paths: [b.log], format: json}\n  - {type: http",
+        );
+        let other = two
+            .replace("a.log", "x.log")
+            .replace("b.log", "a.log")
+            .replace("x.log", "b.log");
+        let read = |text: &str| {
+            Config::parse("p.yml", text, &|_| None).unwrap_or_else(|faults| panic!("{faults}"))
+        };
+        let reason = objection(&read(&two), &read(&other)).unwrap();
+        assert!(reason.starts_with("input 1 would be input 2"), "{reason}");
+    }
 }

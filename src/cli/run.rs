@@ -118,10 +118,11 @@ async fn run_all(
     let (mut files, changes) = reload::Files::new(arguments, &configs);
     for (config, changed) in configs.into_iter().zip(changes) {
         let (pipeline, options) = (config.engine.pipeline.clone(), options.clone());
-        let (board, stopped) = (board.clone(), stopped.clone());
+        let place = (board.clone(), board.enter(&pipeline));
+        let stopped = stopped.clone();
         // Boxed: the future of a whole agent is too large for a task's stack of moves.
         agents.spawn(async move {
-            let running = agent::run_reloading(config, options, board, stopped, changed);
+            let running = agent::run_reloading(config, options, place, stopped, changed);
             (pipeline, Box::pin(running).await)
         });
     }

@@ -49,6 +49,11 @@ pub(super) fn read(mut section: Section<'_>, mapping: Option<&Mapping>) -> (bool
     (keep_record.unwrap_or(true), settings)
 }
 
+/// A file without the section.
+pub(super) fn none() -> Settings {
+    Settings::default()
+}
+
 fn hashed(mut section: Section<'_>, mapped: &[Mapped]) -> Option<(Vec<String>, String)> {
     let fields = section
         .require("fields")

@@ -162,7 +162,7 @@ impl Story {
             _ => {
                 self.write(&good);
                 hang_up(agent);
-                if number % 16 == 0 {
+                if number.is_multiple_of(16) {
                     // Twice in a row: the second may come while the first is at work.
                     hang_up(agent);
                 }
@@ -219,7 +219,7 @@ fn prediction(id: &str, number: u64) -> String {
 }
 
 fn label(id: &str, number: u64) -> String {
-    let (time, actual) = (START + number % 3_600, u8::from(number % 3 == 0));
+    let (time, actual) = (START + number % 3_600, u8::from(number.is_multiple_of(3)));
     format!(r#"{{"event":"label","id":"{id}","ts":{time},"actual":{actual}}}"#)
 }
 
@@ -307,7 +307,7 @@ impl Load {
                 for number in labelled..known {
                     lines += &format!("{}\n", label(&format!("{theirs}-{number}"), number));
                     now.labels += 1;
-                    now.correct += u64::from(number % 3 == 0);
+                    now.correct += u64::from(number.is_multiple_of(3));
                 }
                 labelled = known;
                 say(lines);

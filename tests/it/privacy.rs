@@ -148,7 +148,7 @@ impl Story {
             .argument("--status-listen")
             .argument("127.0.0.1:0")
             .start();
-        let mut seen = self.post(&mut agent);
+        let mut seen = Self::post(&mut agent);
         agent.wait_for_complaint("documents go to the spool on disk");
         let status = agent.wait_for_log("status is listening");
         let status = format!("http://{}", status["address"].as_str().expect("an address"));
@@ -246,7 +246,7 @@ impl Story {
     }
 
     /// Posts, good and bad, and what was answered.
-    fn post(&self, agent: &mut Agent) -> Vec<String> {
+    fn post(agent: &mut Agent) -> Vec<String> {
         let url = format!("http://{}/v1/events", agent.http_address());
         let asking = Asking::new();
         let mut answers = Vec::new();

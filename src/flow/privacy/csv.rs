@@ -16,7 +16,8 @@ pub(super) fn clean(
     let mut cells = Vec::new();
     decode::split_row(text, &mut cells)?;
     let Some(header) = header else {
-        return names(cleaning, &cells, out);
+        names(cleaning, &cells, out);
+        return Ok(());
     };
     let columns = header.columns();
     if cells.len() != columns.len() {
@@ -44,7 +45,7 @@ pub(super) fn clean(
 }
 
 /// A file may lack a header, and its first row be taken for one. No two columns may have the same name.
-fn names(cleaning: &Cleaning, cells: &[Field<'_>], out: &mut Vec<u8>) -> Result<(), String> {
+fn names(cleaning: &Cleaning, cells: &[Field<'_>], out: &mut Vec<u8>) {
     let mut changed = 0_usize;
     for (place, cell) in cells.iter().enumerate() {
         if place > 0 {
@@ -60,7 +61,6 @@ fn names(cleaning: &Cleaning, cells: &[Field<'_>], out: &mut Vec<u8>) -> Result<
             }
         }
     }
-    Ok(())
 }
 
 fn write_cell(cell: &str, out: &mut Vec<u8>) {

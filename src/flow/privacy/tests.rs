@@ -1,4 +1,4 @@
-//! Cleaning, on texts whose secrets are known. Card numbers are those that Stripe, PayPal and Adyen publish for tests, IBANs the
+//! Cleaning, on texts whose secrets are known. Card numbers are those that payment providers publish for tests, IBANs the
 //! examples of SWIFT's IBAN registry, hashes Python's `hmac.new(key, text, hashlib.sha256).hexdigest()`.
 
 use proptest::prelude::*;
