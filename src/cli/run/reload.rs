@@ -2,7 +2,8 @@
 //! is handed to its pipeline; of several files, all or none.
 
 use std::collections::BTreeSet;
-use std::io::{Write, stderr};
+use std::fs::File;
+use std::io::{Read, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::config::Config;
 /// Kubernetes, a network file system).
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A longer one is no pipeline file, which is told when it is read.
+const HASHED_BYTES_MAX: u64 = 2 << 20;
+
 /// What a pipeline is told of its file: the newest settings without mistakes.
 pub(super) type Changes = watch::Receiver<Option<Arc<Config>>>;
 
@@ -25,6 +29,8 @@ pub(super) type Changes = watch::Receiver<Option<Arc<Config>>>;
 pub(super) struct Files<'r> {
     arguments: &'r RunArguments,
     files: Vec<Known>,
+    /// Read without mistakes, and not handed on, for another one had some.
+    waiting: BTreeSet<usize>,
 }
 
 /// One of them.
@@ -54,7 +60,12 @@ impl<'r> Files<'r> {
             });
             told.push(changed);
         }
-        (Self { arguments, files }, told)
+        let files = Self {
+            arguments,
+            files,
+            waiting: BTreeSet::new(),
+        };
+        (files, told)
     }
 
     /// Until it is time for [`reload_changed`](Self::reload_changed); for ever without `--watch`. Cancel safe: it waits for
@@ -87,6 +98,7 @@ impl<'r> Files<'r> {
             }
         }
         if !changed.is_empty() {
+            changed.append(&mut self.waiting);
             self.reload(&changed);
         }
     }
@@ -119,6 +131,7 @@ impl<'r> Files<'r> {
             }
         }
         if bad > 0 {
+            self.waiting.extend(good.iter().map(|(index, _)| *index));
             return;
         }
         for (index, mut config) in good {
@@ -135,5 +148,8 @@ impl<'r> Files<'r> {
 
 /// `None`: it cannot be read, which is told by whoever reads it as a pipeline file.
 fn hash(path: &Path) -> Option<blake3::Hash> {
-    Some(blake3::hash(&std::fs::read(path).ok()?))
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(HASHED_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(blake3::hash(&bytes))
 }

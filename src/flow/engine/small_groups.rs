@@ -1,8 +1,9 @@
 //! `privacy.min_group`: which slices of the windows being published may be told.
 //!
 //! Whether a slice may be told depends on the others of its window, so with `min_group` all slices of a window are published
-//! whenever one of them changes. A slice of fewer predictions has never been told, since their number only grows. One that is
-//! withheld because of another may have been: its documents are written again without figures.
+//! whenever one of them changes. A slice of fewer predictions has never been told, since their number only grows (unless
+//! `min_group` was smaller then). One that is withheld because of another may have been: its documents are written again
+//! without figures.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
