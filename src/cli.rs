@@ -137,6 +137,9 @@ pub struct RunArguments {
     /// Drain the files that exist, wait for all acknowledgements, publish all windows, exit 0.
     #[arg(long)]
     once: bool,
+    /// Read a pipeline file anew when it has changed. (SIGHUP does so for all of them.) One with mistakes changes nothing.
+    #[arg(long, conflicts_with = "once", env = "MODELBEAT_WATCH")]
+    watch: bool,
     /// Seconds that stopping may take before documents in flight are left to the next start.
     #[arg(long, default_value = "10", value_parser = seconds, env = "MODELBEAT_GRACE")]
     grace: Duration,

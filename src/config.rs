@@ -17,6 +17,7 @@ mod item;
 mod mapping;
 mod notify;
 mod output;
+mod privacy;
 mod quality;
 pub mod schema;
 mod section;
@@ -194,10 +195,13 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
         (quality::MIN_SUPPORT, quality::WINDOW_BYTES_MAX),
         quality::judging,
     );
-    let keep_record = file
-        .get("privacy")
-        .and_then(Item::section)
-        .is_none_or(privacy);
+    let (keep_record, privacy) = file.get("privacy").and_then(Item::section).map_or_else(
+        || (true, privacy::none()),
+        |section| {
+            let mapping = mapping.as_ref().and_then(|(mapping, _)| mapping.as_ref());
+            privacy::read(section, mapping)
+        },
+    );
     let host = file
         .get("host")
         .map_or_else(|| Some(host::DEFAULT), host::read);
@@ -246,6 +250,7 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
             slice_values_max: slices.max_values,
             slice_crosses: slices.crosses,
             keep_record,
+            privacy,
             publish_every_ms,
             min_support,
             window_bytes_max,
@@ -299,25 +304,6 @@ fn no_agent() -> engine::Agent {
         id: String::new(),
         name: Arc::from(""),
     }
-}
-
-/// True if the original record goes into the document.
-fn privacy(mut section: Section<'_>) -> bool {
-    let keep_record = section.get("keep_record").and_then(Item::boolean);
-    let help = "leave the key out, and remove such fields before they are logged; or set keep_record: false, \
-                which ships nothing but what `mapping` names";
-    section.refuse(
-        "drop",
-        "`privacy.drop` is not yet supported, and must not be silently ignored",
-        help,
-    );
-    section.refuse(
-        "hash",
-        "`privacy.hash` is not yet supported, and must not be silently ignored",
-        help,
-    );
-    section.finish();
-    keep_record.unwrap_or(true)
 }
 
 /// True if the operation log is shipped.

@@ -1,5 +1,7 @@
 //! `modelbeat run`: one agent a pipeline file, all stopped by the first signal or the first failure.
 
+mod reload;
+
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,9 +21,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Err(code) => return code,
     };
     for config in &mut configs {
-        if let (Some(bytes), Some((_, ship))) = (arguments.spool, &mut config.elasticsearch) {
-            ship.spool_bytes_max = bytes;
-        }
+        overrule(config, arguments);
     }
     if let Some(name) = twice(&configs) {
         return log::fail(
@@ -51,10 +51,17 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
             .filter(|token| !token.is_empty())
             .map(receive::Token),
     });
-    let code = runtime.block_on(run_all(configs, options, listen));
+    let code = runtime.block_on(run_all(configs, arguments, options, listen));
     // A reader of a hung file system must not keep the process from ending.
     runtime.shutdown_background();
     code
+}
+
+/// What the command line says goes before what the file says.
+fn overrule(config: &mut Config, arguments: &RunArguments) {
+    if let (Some(bytes), Some((_, ship))) = (arguments.spool, &mut config.elasticsearch) {
+        ship.spool_bytes_max = bytes;
+    }
 }
 
 /// Shows the status from now on, beside the pipelines.
@@ -84,6 +91,7 @@ fn twice(configs: &[Config]) -> Option<&str> {
 
 async fn run_all(
     configs: Vec<Config>,
+    arguments: &RunArguments,
     options: Options,
     listen: Option<status::Settings>,
 ) -> ExitCode {
@@ -96,28 +104,26 @@ async fn run_all(
         },
         None => None,
     };
-    let (mut interrupt, mut terminate) = match (
+    let (mut interrupt, mut terminate, mut hangup) = match (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
     ) {
-        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-        (Err(error), _) | (_, Err(error)) => {
+        (Ok(interrupt), Ok(terminate), Ok(hangup)) => (interrupt, terminate, hangup),
+        (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
             return log::fail(&format!("cannot listen for signals: {error}"), 1);
         }
     };
     let mut agents = JoinSet::new();
-    for config in configs {
-        let mut stopped = stopped.clone();
-        let stop = async move {
-            // An error means that the sender is gone, which is as good a reason to stop.
-            stopped.wait_for(|stopped| *stopped).await.ok();
-        };
+    let (mut files, changes) = reload::Files::new(arguments, &configs);
+    for (config, changed) in configs.into_iter().zip(changes) {
         let (pipeline, options) = (config.engine.pipeline.clone(), options.clone());
-        let vitals = board.enter(&pipeline);
+        let place = (board.clone(), board.enter(&pipeline));
+        let stopped = stopped.clone();
         // Boxed: the future of a whole agent is too large for a task's stack of moves.
         agents.spawn(async move {
-            let running = Box::pin(agent::run(config, options, vitals, stop));
-            (pipeline, running.await)
+            let running = agent::run_reloading(config, options, place, stopped, changed);
+            (pipeline, Box::pin(running).await)
         });
     }
     // It outlives the pipelines, so that their last numbers can be read while others go on.
@@ -130,6 +136,8 @@ async fn run_all(
         tokio::select! {
             _ = interrupt.recv() => { stopping.send_replace(true); }
             _ = terminate.recv() => { stopping.send_replace(true); }
+            _ = hangup.recv() => files.reload_all(),
+            () = files.wait() => files.reload_changed(),
             ended = agents.join_next() => match ended {
                 None => return code,
                 Some(Ok((_, Ok(())))) => {}

@@ -135,7 +135,7 @@ fn label_paths(mut section: Section<'_>) -> Option<LabelPaths> {
 }
 
 /// A dotted path into the record.
-fn path(item: Item<'_>) -> Option<String> {
+pub(super) fn path(item: Item<'_>) -> Option<String> {
     item.parse("a path into the record", |text| {
         let help = "write the names with dots between, such as segment.country";
         if text.starts_with('$') || text.starts_with('/') {

@@ -309,6 +309,12 @@ fn every_key_is_read() {
         (1 << 20, 64 << 20, true)
     );
     assert_eq!((engine.slice_values_max, engine.keep_record), (5, false));
+    assert_eq!(engine.privacy.min_group, 10);
+    assert!(engine.privacy.cleaning.is_some());
+    assert!(
+        !format!("{config:?}").contains(SECRET),
+        "no debug output shows a key"
+    );
     assert_eq!(
         config.host.unwrap().process,
         Some(ProcessSelector::Name("tritonserver".into()))

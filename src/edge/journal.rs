@@ -49,6 +49,9 @@ pub struct Settings {
     pub input: InputId,
     /// Bytes on disk beyond which appends are refused.
     pub bytes_max: u64,
+    /// A segment ends with each checkpoint, so that no record is on disk for much longer than it must be. Otherwise one is
+    /// kept until it is full.
+    pub short_lived: bool,
 }
 
 impl Settings {

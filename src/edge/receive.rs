@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,6 +157,14 @@ impl Bound {
         self.address
     }
 
+    /// The same address once more: as long as it is held, whoever connects while nobody serves waits.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listener(&self) -> io::Result<std::net::TcpListener> {
+        Ok(self.listener.as_fd().try_clone_to_owned()?.into())
+    }
+
     /// What it has done so far; goes on counting.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -168,6 +177,54 @@ impl Bound {
 /// # Errors
 /// See [`Error`]; all but `Serve`.
 pub async fn bind(settings: Settings) -> Result<Bound, Error> {
+    let tls = check(&settings)?;
+    let listen = |source| Error::Listen {
+        address: settings.listen,
+        source,
+    };
+    let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+    bound(settings, listener, tls)
+}
+
+/// The same on an address that another receiver had before, and whose connections wait: see [`Bound::listener`].
+///
+/// # Errors
+/// See [`Error`]; all but `Serve`.
+pub fn bind_on(
+    settings: Settings,
+    listener: io::Result<std::net::TcpListener>,
+) -> Result<Bound, Error> {
+    let tls = check(&settings)?;
+    let listen = |source| Error::Listen {
+        address: settings.listen,
+        source,
+    };
+    let listener = listener.and_then(TcpListener::from_std).map_err(listen)?;
+    bound(settings, listener, tls)
+}
+
+fn bound(
+    settings: Settings,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Result<Bound, Error> {
+    let listen = |source| Error::Listen {
+        address: settings.listen,
+        source,
+    };
+    let address = listener.local_addr().map_err(listen)?;
+    Ok(Bound {
+        settings,
+        listener,
+        address,
+        tls,
+        counters: Arc::default(),
+        operations: None,
+    })
+}
+
+/// Nobody from outside without a key, no body that never fits; and the certificates.
+fn check(settings: &Settings) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
     let address = settings.listen;
     let has_client_ca = settings
         .tls
@@ -180,25 +237,14 @@ pub async fn bind(settings: Settings) -> Result<Bound, Error> {
         journal_bytes_max,
         body_bytes_max,
         ..
-    } = settings;
+    } = *settings;
     if journal_bytes_max / 2 < body_bytes_max as u64 {
         return Err(Error::Quota {
             journal_bytes_max,
             body_bytes_max,
         });
     }
-    let tls = settings.tls.as_ref().map(tls::load).transpose()?;
-    let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-    Ok(Bound {
-        settings,
-        listener,
-        address,
-        tls,
-        counters: Arc::default(),
-        operations: None,
-    })
+    settings.tls.as_ref().map(tls::load).transpose()
 }
 
 /// Serves until told to stop; then takes no connection and no new request, and answers those under way, which their own

@@ -10,7 +10,7 @@ mod json;
 use crate::flow::event::Field;
 use crate::flow::lines::Framing;
 
-pub use csv::Header;
+pub use csv::{Header, split as split_row};
 
 /// The formats a record may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

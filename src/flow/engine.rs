@@ -19,6 +19,7 @@ mod operations;
 mod publish;
 mod settings;
 mod shipping;
+mod small_groups;
 mod stamps;
 mod state;
 mod totals;
@@ -72,6 +73,14 @@ pub struct Engine {
     earlier: Totals,
     /// Predictions and labels that rules on silence have heard of.
     heard: (u64, u64),
+}
+
+/// How the records of a batch are read.
+#[derive(Clone, Copy)]
+struct Reading<'b> {
+    batch: &'b Batch,
+    kind: Option<Kind>,
+    now: Timestamp,
 }
 
 #[derive(Debug)]
@@ -182,11 +191,18 @@ impl Engine {
         let mut source_state = self.state.sources.remove(&batch.source).flatten();
         for fault in &batch.faults {
             self.totals.record(batch.input).unreadable();
+            // A beginning cannot be cleaned: what `privacy` looks for may go on behind it.
+            let withheld = self.settings.privacy.cleaning.is_some();
+            let (text, kept): (&[u8], _) = if withheld {
+                (&[], Kept::Withheld)
+            } else {
+                (&fault.excerpt, Kept::Cut)
+            };
             let found = Found {
                 at: fault.offset,
-                text: &fault.excerpt,
+                text,
                 bytes: fault.length,
-                kept: Kept::Cut,
+                kept,
                 header: None,
             };
             out.dead_letters
@@ -243,61 +259,103 @@ impl Engine {
         now: Timestamp,
         out: &mut Documents,
     ) {
-        let mut decoder = Decoder::new(format, wanted);
         let mark = if batch.base == 0 {
             lines::byte_order_mark(&batch.bytes)
         } else {
             0
         };
         let text = batch.bytes.get(mark..).unwrap_or_default();
-        for (at, record) in
-            lines::records(text, format.framing()).map(|(at, record)| (at + mark, record))
-        {
-            let had_header = source_state.is_some();
-            let mut rows = 0_usize;
-            let (at, bytes) = (batch.base + at as u64, record.len() as u64);
-            let decoded = decoder.rows(source_state, record, |row| {
-                rows += 1;
-                let mapped = self.map(row, kind, batch.input, now, out);
-                match mapped {
-                    Ok(()) => {}
-                    Err(Unmapped::Ignored(reason)) => {
-                        self.totals.record(batch.input).ignore(reason);
+        let records = lines::records(text, format.framing())
+            .map(|(at, record)| (batch.base + (at + mark) as u64, record));
+        let reading = Reading { batch, kind, now };
+        if let Some(cleaning) = self.settings.privacy.cleaning.clone() {
+            let mut cleaned = Vec::new();
+            for (at, record) in records {
+                let bytes = record.len() as u64;
+                match cleaning.clean(format, source_state.as_ref(), record, &mut cleaned) {
+                    Ok(()) => {
+                        let mut decoder = Decoder::new(format, wanted);
+                        let place = (at, bytes);
+                        self.record(&reading, &mut decoder, source_state, place, &cleaned, out);
                     }
-                    Err(Unmapped::Faulty(reason)) => {
-                        self.totals.record(batch.input).dead_letters += 1;
-                        // Of an array of records, only the one that is at fault.
-                        let (text, header) = match row.record {
-                            Record::Json(text) => (text.as_bytes(), None),
-                            Record::Csv(header, _) => (record, Some(header)),
-                        };
-                        let kept = Kept::Whole;
+                    Err(reason) => {
+                        self.totals.record(batch.input).unreadable();
+                        let rest = cleaning.rest(record);
                         let found = Found {
                             at,
-                            text,
+                            text: rest.as_bytes(),
                             bytes,
-                            kept,
-                            header,
+                            kept: Kept::Withheld,
+                            header: source_state.as_ref(),
                         };
+                        let reason = cleaning.message(reason);
                         out.dead_letters.push(dead_letter(batch, reason, &found));
                     }
                 }
-            });
-            if let Err(reason) = decoded {
-                self.totals.record(batch.input).unreadable();
-                let kept = if rows == 0 { Kept::Whole } else { Kept::Begun };
-                let found = Found {
-                    at,
-                    text: record,
-                    bytes,
-                    kept,
-                    header: source_state.as_ref(),
-                };
-                out.dead_letters.push(dead_letter(batch, reason, &found));
-            } else if rows == 0 && source_state.is_some() == had_header {
-                self.totals.record(batch.input).records += 1;
-                self.totals.record(batch.input).ignore("an empty array");
             }
+            return;
+        }
+        let mut decoder = Decoder::new(format, wanted);
+        for (at, record) in records {
+            let place = (at, record.len() as u64);
+            self.record(&reading, &mut decoder, source_state, place, record, out);
+        }
+    }
+
+    /// Takes in one record; `place` is where it was found, and its length there.
+    fn record<'a>(
+        &mut self,
+        reading: &Reading<'_>,
+        decoder: &mut Decoder<'_, 'a>,
+        source_state: &mut SourceState,
+        (at, bytes): (u64, u64),
+        record: &'a [u8],
+        out: &mut Documents,
+    ) {
+        let Reading { batch, kind, now } = *reading;
+        let had_header = source_state.is_some();
+        let mut rows = 0_usize;
+        let decoded = decoder.rows(source_state, record, |row| {
+            rows += 1;
+            let mapped = self.map(row, kind, batch.input, now, out);
+            match mapped {
+                Ok(()) => {}
+                Err(Unmapped::Ignored(reason)) => {
+                    self.totals.record(batch.input).ignore(reason);
+                }
+                Err(Unmapped::Faulty(reason)) => {
+                    self.totals.record(batch.input).dead_letters += 1;
+                    // Of an array of records, only the one that is at fault.
+                    let (text, header) = match row.record {
+                        Record::Json(text) => (text.as_bytes(), None),
+                        Record::Csv(header, _) => (record, Some(header)),
+                    };
+                    let kept = Kept::Whole;
+                    let found = Found {
+                        at,
+                        text,
+                        bytes,
+                        kept,
+                        header,
+                    };
+                    out.dead_letters.push(dead_letter(batch, reason, &found));
+                }
+            }
+        });
+        if let Err(reason) = decoded {
+            self.totals.record(batch.input).unreadable();
+            let kept = if rows == 0 { Kept::Whole } else { Kept::Begun };
+            let found = Found {
+                at,
+                text: record,
+                bytes,
+                kept,
+                header: source_state.as_ref(),
+            };
+            out.dead_letters.push(dead_letter(batch, reason, &found));
+        } else if rows == 0 && source_state.is_some() == had_header {
+            self.totals.record(batch.input).records += 1;
+            self.totals.record(batch.input).ignore("an empty array");
         }
     }
 
@@ -324,6 +382,9 @@ impl Engine {
                     .map_or(Ok(()), |time| events::refuse_the_future(time, now)),
             })
         });
+        let cleaning = self.settings.privacy.cleaning.as_ref();
+        let mapped = mapped
+            .and_then(|()| cleaning.map_or(Ok(()), |how| events::refuse_lost_ids(how, &events)));
         if mapped.is_err() {
             self.totals.record(input).records += 1;
             return mapped;

@@ -6,6 +6,8 @@
 //! with a backslash before it.
 //! Numbers never change once given; they are part of the checkpoint, by name, so that the file's order may change.
 
+mod groups;
+
 use std::borrow::Cow;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -161,14 +163,19 @@ impl Slices {
             if place > 0 {
                 text.push(',');
             }
-            for letter in self.text(*slice).1.unwrap_or_default().chars() {
-                if matches!(letter, ',' | '\\') {
-                    text.push('\\');
-                }
-                text.push(letter);
-            }
+            write_escaped(self.text(*slice).1.unwrap_or_default(), &mut text);
         }
         self.slice(cross.name, &text, values_max)
+    }
+}
+
+/// A value as a cross has it: a backslash before its commas and backslashes.
+fn write_escaped(value: &str, text: &mut String) {
+    for letter in value.chars() {
+        if matches!(letter, ',' | '\\') {
+            text.push('\\');
+        }
+        text.push(letter);
     }
 }
 

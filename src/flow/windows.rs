@@ -258,6 +258,26 @@ impl Windows {
         Some(pane.last_arrival)
     }
 
+    /// Predictions of each slice of a window, as far as it lies in memory.
+    pub fn sizes(&self, window: &WindowKey, slices: u32) -> BTreeMap<u32, u64> {
+        let mut sizes = BTreeMap::new();
+        for slice in 0..slices {
+            let panes = window.length.panes_of(window.start);
+            let panes = panes.filter_map(|start| {
+                self.panes.get(&WindowKey {
+                    slice,
+                    start,
+                    ..*window
+                })
+            });
+            let predictions = panes.map(|pane| pane.tally.counts().predictions);
+            if let Some(sum) = predictions.reduce(|sum, more| sum + more) {
+                sizes.insert(slice, sum);
+            }
+        }
+        sizes
+    }
+
     /// The windows that no label can change any more, in the order of their keys: they have ended, and the horizon of
     /// the last prediction in them is over. The slices of a window follow the whole, which holds their predictions.
     pub fn settled(&self, now: Timestamp, horizon_ms: i64) -> Vec<WindowKey> {

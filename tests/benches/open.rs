@@ -345,6 +345,7 @@ fn settings() -> Settings {
         slice_values_max: 200,
         slice_crosses: Vec::new(),
         keep_record: true,
+        privacy: modelbeat::flow::privacy::Settings::default(),
         publish_every_ms: 10_000,
         min_support: 1,
         window_bytes_max: 64 << 20,

@@ -20,6 +20,7 @@ mod nonsense;
 mod odd_lines;
 mod outage;
 mod refused;
+mod reload;
 mod rotations;
 mod silent;
 mod small_disk;

@@ -1,4 +1,4 @@
-//! What the file output holds, by the rules of `_bulk`: of one id, `create` keeps the first and `index` the newest.
+//! What the file output holds, by the rules of `_bulk`: of one id, `create` and `upsert` keep the first and `index` the newest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,7 +65,11 @@ impl Written {
                 serde_json::from_str::<Value>(line)
                     .unwrap_or_else(|error| panic!("{}: {error}: {line}", path.display()))
             };
-            let (action, document) = (parse(action), parse(document));
+            let (action, mut document) = (parse(action), parse(document));
+            // A prediction that came with its label: the whole document, if there is none yet.
+            if !document["upsert"].is_null() {
+                document = document["upsert"].take();
+            }
             let (verb, meta) = action
                 .as_object()
                 .and_then(|action| action.iter().next())

@@ -168,6 +168,14 @@ impl Agent {
         })
     }
 
+    /// Waits for a line of output that holds `text`, whatever its form.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&mut self, text: &str) {
+        let output = self.output.clone();
+        let what = format!("a line with `{text}`");
+        self.wait_until_equal(&what, &true, || output.text().contains(text));
+    }
+
     /// Where the HTTP input listens: pipelines say `listen: 127.0.0.1:0`, the log says which port it became.
     #[track_caller]
     pub(crate) fn http_address(&mut self) -> String {

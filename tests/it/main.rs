@@ -40,6 +40,7 @@ mod nannyml;
 mod notify;
 mod on_screen;
 mod operations;
+mod privacy;
 mod published;
 mod rotation;
 mod scikit_learn;

@@ -138,6 +138,11 @@ fn show(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
         let (kept, bytes) = (letter.text.len(), reading.bytes);
         writeln!(out, "  (the first {kept} of {bytes} bytes were kept)")?;
     }
+    if let Some(reading) = &letter.record
+        && reading.kept == Kept::Withheld
+    {
+        writeln!(out, "  (`privacy` keeps back what cannot be cleaned)")?;
+    }
     let text: String = letter.text.chars().take(TEXT_SHOWN).collect();
     let more = if text.len() < letter.text.len() {
         " …"

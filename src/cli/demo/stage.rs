@@ -84,8 +84,11 @@ impl<'s> Stage<'s> {
             .map_err(|error| log::fail(&error, 1))?;
         let mut configs = check::load(std::slice::from_ref(&file))?;
         if self.arguments.elasticsearch.is_some() {
-            let kibana = self.arguments.kibana.clone();
-            let done = setup::setup(&SetupArguments { file, kibana });
+            let done = setup::setup(&SetupArguments {
+                file,
+                data_dir: self.folder.data(),
+                kibana: self.arguments.kibana.clone(),
+            });
             if done != ExitCode::SUCCESS {
                 return Err(done);
             }

@@ -90,6 +90,7 @@ mod tests {
             text: text.to_owned(),
             action: action.map(str::to_owned),
             record: None,
+            notifier: None,
         }
     }
 

@@ -150,6 +150,7 @@ pub(super) fn open_on(
         medium,
         segments: segments.into(),
         bytes_max: settings.bytes_max,
+        short_lived: settings.short_lived,
         segment_bytes_max: SEGMENT_BYTES_MAX.min(settings.bytes_max / SEGMENTS_IN_QUOTA),
         durable: durable_sender,
         released: Arc::clone(&released),

@@ -19,6 +19,7 @@ fn settings(data: &Path, bytes_max: u64) -> Settings {
         data: data.to_owned(),
         input: InputId(3),
         bytes_max,
+        short_lived: false,
     }
 }
 

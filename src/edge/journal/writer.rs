@@ -58,6 +58,8 @@ pub(super) struct Parts {
     pub(super) segments: VecDeque<Segment>,
     pub(super) bytes_max: u64,
     pub(super) segment_bytes_max: u64,
+    /// See [`Settings::short_lived`](crate::edge::journal::Settings::short_lived).
+    pub(super) short_lived: bool,
     pub(super) durable: watch::Sender<u64>,
     pub(super) released: Arc<AtomicU64>,
     pub(super) bytes: Arc<AtomicU64>,
@@ -114,7 +116,7 @@ impl Writer {
                         payload,
                         answer,
                     } => self.stage(kind, &payload, answer),
-                    Command::Wake => {}
+                    Command::Wake => self.end_segment(),
                     Command::Close { answer } => {
                         queue.close();
                         closing = Some(answer);
@@ -298,6 +300,18 @@ impl Writer {
             && released >= self.active.end
             && self.roll().is_ok()
         {
+            self.free_released();
+        }
+    }
+
+    /// A checkpoint was saved: what it covers goes with the next at the latest, if nothing is to lie about.
+    fn end_segment(&mut self) {
+        if !self.parts.short_lived {
+            return;
+        }
+        self.flush();
+        let released = self.parts.released.load(Ordering::Relaxed);
+        if self.poisoned.is_none() && released > self.active.base && self.roll().is_ok() {
             self.free_released();
         }
     }

@@ -79,6 +79,7 @@ fn settings(task: Task) -> Settings {
         slice_values_max: 9,
         slice_crosses: vec![vec!["country".into(), "device".into()]],
         keep_record: true,
+        privacy: crate::flow::privacy::Settings::default(),
         publish_every_ms: 1_000,
         min_support: 1,
         window_bytes_max: 64 << 20,

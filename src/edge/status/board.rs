@@ -38,11 +38,18 @@ impl Board {
         }
     }
 
-    /// A place for a pipeline that is about to start.
+    /// A place for a pipeline that is about to start: the one it had, if it had one, with nothing on it.
     #[must_use]
     pub fn enter(&self, pipeline: &str) -> Arc<Vitals> {
         let vitals = Arc::new(Vitals::new(pipeline, self.is_watched));
-        lock(&self.pipelines).push(Arc::clone(&vitals));
+        let mut pipelines = lock(&self.pipelines);
+        match pipelines
+            .iter_mut()
+            .find(|known| known.pipeline == pipeline)
+        {
+            Some(known) => known.clone_from(&vitals),
+            None => pipelines.push(Arc::clone(&vitals)),
+        }
         vitals
     }
 

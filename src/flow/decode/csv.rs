@@ -17,6 +17,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// The names, in order.
+    pub(in crate::flow) fn columns(&self) -> &[Box<str>] {
+        &self.columns
+    }
+
     /// The header row it was read from, but for space around its names: what to read a single row under.
     #[must_use]
     pub fn to_csv(&self) -> String {
@@ -102,7 +107,10 @@ fn read_header(cells: &[Field<'_>]) -> Result<Header, String> {
 }
 
 /// Splits a record at its commas; a quoted cell may hold commas, line feeds and doubled quotes.
-fn split<'a>(text: &'a str, cells: &mut Vec<Field<'a>>) -> Result<(), String> {
+///
+/// # Errors
+/// The cell at fault, and its place.
+pub fn split<'a>(text: &'a str, cells: &mut Vec<Field<'a>>) -> Result<(), String> {
     cells.clear();
     let mut rest = text;
     loop {

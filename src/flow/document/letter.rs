@@ -77,6 +77,8 @@ pub enum Kept {
     Lossy,
     /// All, but the rows before its fault have been taken: read anew, they would count twice.
     Begun,
+    /// Nothing, or only what `privacy` finds nothing in.
+    Withheld,
 }
 
 impl Kept {
@@ -90,6 +92,9 @@ impl Kept {
             }
             Self::Lossy => Some("it is not UTF-8: mend it at its source and send it again"),
             Self::Begun => Some("the rows before its fault were taken: send the others again"),
+            Self::Withheld => Some(
+                "it cannot be read, so `privacy` kept its text back: mend it at its source and send it again",
+            ),
         }
     }
 }

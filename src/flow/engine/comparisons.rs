@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::flow::document::{Action, Dataset, WindowDocument};
 use crate::flow::engine::key_of_id;
 use crate::flow::engine::publish::{Press, identity, index_of};
-use crate::flow::engine::versions::Couple;
+use crate::flow::engine::small_groups::Telling;
+use crate::flow::engine::versions::{Couple, Paired};
 use crate::flow::event::Timestamp;
 use crate::flow::quality::Tally;
 use crate::flow::quality::comparison::{self, Comparison, Sides};
+use crate::flow::slices::ALL;
 use crate::flow::windows::{Length, Span, WindowKey};
 
 /// Versions compared in one window; more are a mistake in the mapping, and each is a document a slice.
@@ -126,6 +128,9 @@ impl Press<'_> {
 
     /// Compares one pair of versions in windows of ascending starts, and publishes them.
     fn compare(&mut self, couples: &[Couple]) {
+        for side in couples.iter().flat_map(|couple| couple.sides(0)) {
+            self.look_at(&side);
+        }
         let mut families: BTreeMap<Timestamp, Family> = BTreeMap::new();
         for slice in 0..self.tables.slices.count() {
             self.compare_slice(couples, slice, &mut families);
@@ -134,9 +139,10 @@ impl Press<'_> {
             if let Some((slices, mut comparisons)) = families.remove(&couple.start) {
                 comparison::adjust(&mut comparisons);
                 for (compared, comparison) in slices.iter().zip(&comparisons) {
-                    self.comparison(couple, compared, comparison);
+                    self.comparison(couple, compared, Some(comparison));
                 }
             }
+            self.take_back(couple);
         }
     }
 
@@ -152,7 +158,7 @@ impl Press<'_> {
                 couple
                     .sides(slice)
                     .iter()
-                    .all(|side| self.windows.has(side))
+                    .all(|side| self.windows.has(side) && self.small.get(side) == Telling::All)
             })
             .collect();
         let [lows, highs] = [0, 1].map(|side: usize| {
@@ -172,7 +178,12 @@ impl Press<'_> {
         for (couple, ((low, low_span), (high, high_span))) in
             here.into_iter().zip(lows.into_iter().zip(highs))
         {
-            let paired = self.versions.paired(*couple, slice);
+            let mut paired = self.versions.paired(*couple, slice);
+            let few = i64::try_from(self.settings.privacy.min_group).unwrap_or(i64::MAX);
+            if slice != ALL && paired.ids < few {
+                // Those whom both versions scored may be a small group of two large ones.
+                paired = Paired::default();
+            }
             let count = |signed: i64| u64::try_from(signed).unwrap_or(0);
             let (low_only, high_only) = (count(paired.low_only), count(paired.high_only));
             let low_is_baseline = self.low_is_baseline(couple);
@@ -202,7 +213,45 @@ impl Press<'_> {
         self.rank(couple.low) < self.rank(couple.high)
     }
 
-    fn comparison(&mut self, couple: &Couple, compared: &Compared, comparison: &Comparison) {
+    /// Writes the comparisons that may have been told before one of their sides became a way to tell of a small group.
+    fn take_back(&mut self, couple: &Couple) {
+        for slice in 0..self.tables.slices.count() {
+            let sides = couple.sides(slice);
+            let told = sides.each_ref().map(|side| self.small.get(side));
+            let is_open = sides.iter().all(|side| self.windows.has(side));
+            if !is_open || told.contains(&Telling::Nothing) || told == [Telling::All; 2] {
+                continue;
+            }
+            let mut span: Option<Span> = None;
+            for side in &sides {
+                self.windows.fold(
+                    &[*side],
+                    |_, _| {},
+                    |_, _, other| {
+                        span = span
+                            .zip(other)
+                            .map(|(span, other)| span.and(other))
+                            .or(other);
+                    },
+                );
+            }
+            let compared = Compared {
+                slice,
+                span,
+                revision: 0,
+                pairs: 0,
+            };
+            self.comparison(couple, &compared, None);
+        }
+    }
+
+    /// Without a comparison, the document says only which it is.
+    fn comparison(
+        &mut self,
+        couple: &Couple,
+        compared: &Compared,
+        comparison: Option<&Comparison>,
+    ) {
         let [low, high] = couple.sides(compared.slice);
         let (baseline, candidate) = if self.low_is_baseline(couple) {
             (low, high)
@@ -241,8 +290,10 @@ impl Press<'_> {
             key_of_id(&id),
             |bytes| {
                 document.write_head(letterhead, now, bytes);
-                bytes.push(b',');
-                comparison.write_members(sides, bytes);
+                if let Some(comparison) = comparison {
+                    bytes.push(b',');
+                    comparison.write_members(sides, bytes);
+                }
                 bytes.push(b'}');
             },
         );

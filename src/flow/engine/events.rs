@@ -3,9 +3,10 @@
 use crate::flow::decode::Record;
 use crate::flow::document::Documents;
 use crate::flow::engine::{AHEAD_MAX_MS, Engine, beaten};
-use crate::flow::event::{InputId, Label, Prediction, Timestamp, Value};
+use crate::flow::event::{Event, InputId, Label, Prediction, Timestamp, Value};
 use crate::flow::join::{Address, Key, Met, Open, Ticket, Truth, Verdict};
 use crate::flow::mapping::Unmapped;
+use crate::flow::privacy::Cleaning;
 use crate::flow::quality::{Judgement, Outcome, Scored, TaskKind};
 use crate::flow::windows::{Judged, Pane, Place};
 
@@ -278,6 +279,21 @@ impl Engine {
         );
         self.totals.too_old += u64::from(too_old > 0);
     }
+}
+
+/// Ids that are alike only because something was taken out of them would be taken for one.
+pub(super) fn refuse_lost_ids(cleaning: &Cleaning, events: &[Event<'_>]) -> Result<(), Unmapped> {
+    let is_lost = |event: &Event<'_>| match event {
+        Event::Prediction(prediction) => cleaning.is_incomplete(&prediction.id),
+        Event::Label(label) => cleaning.is_incomplete(&label.id),
+    };
+    if !events.iter().any(is_lost) {
+        return Ok(());
+    }
+    Err(Unmapped::Faulty(
+        "its id holds what `privacy.redact` takes out: name the id's path under `privacy.hash`, too"
+            .to_owned(),
+    ))
 }
 
 /// A time ahead of the clock would open a window that no one can close.

@@ -25,6 +25,7 @@ pub(super) struct Found<'f> {
 pub(super) fn dead_letter(batch: &Batch, reason: String, found: &Found<'_>) -> DeadLetter {
     let text = found.text.get(..TEXT_MAX).unwrap_or(found.text);
     let kept = match found.kept {
+        Kept::Withheld => Kept::Withheld,
         _ if text.len() < found.text.len() => Kept::Cut,
         Kept::Whole if std::str::from_utf8(text).is_err() => Kept::Lossy,
         kept => kept,
@@ -92,10 +93,19 @@ impl Engine {
         let header = match (input.format, &reading.header) {
             (Format::Json, _) => Ok(None),
             (Format::Csv, Some(header)) => {
+                let mut cleaned = Vec::new();
+                let header = match &self.settings.privacy.cleaning {
+                    Some(cleaning) => cleaning
+                        .clean(Format::Csv, None, header.as_bytes(), &mut cleaned)
+                        .map(|()| cleaned.as_slice()),
+                    None => Ok(header.as_bytes()),
+                };
                 let mut state: SourceState = None;
-                Decoder::new(Format::Csv, &wanted)
-                    .rows(&mut state, header.as_bytes(), |_| {})
-                    .map(|()| state)
+                header.and_then(|header| {
+                    Decoder::new(Format::Csv, &wanted)
+                        .rows(&mut state, header, |_| {})
+                        .map(|()| state)
+                })
             }
             (Format::Csv, None) => Err(
                 "the header row it belongs to is not known: send the file again whole".to_owned(),
@@ -136,6 +146,7 @@ mod tests {
     use super::super::*;
     use super::*;
     use crate::flow::event::SourceKey;
+    use crate::flow::privacy::{Builtin, Cleaning, Patterns};
 
     fn prediction(id: &str, key: &str) -> String {
         format!(r#"{{"event":"prediction","{key}":"{id}","ts":{NINE},"predicted":"fraud"}}"#)
@@ -233,6 +244,64 @@ mod tests {
         assert_eq!(kept, [Kept::Cut, Kept::Begun, Kept::Lossy]);
         let (predictions, left) = read_again(&letters, Format::Json);
         assert_eq!((predictions, left.len()), (0, 3));
+    }
+
+    #[test]
+    fn a_cleaned_record_is_not_hashed_again_and_what_cannot_be_cleaned_is_not_kept() {
+        let key = "0123456789abcdef0123";
+        let cleaning = |hash: &[String]| {
+            let patterns = Patterns::new(&[Builtin::Email], Vec::new());
+            Some(Arc::new(Cleaning::new(&[], hash, key, patterns)))
+        };
+        let engine = |mut settings: Settings, hash: &[String]| {
+            settings.privacy.cleaning = cleaning(hash);
+            Engine::new(settings).unwrap()
+        };
+        let hash = ["id".to_owned(), "request".to_owned()];
+        let mut faulty = engine(settings(), &hash);
+        let mut out = Documents::default();
+        let lines = [
+            prediction("a@b.example", "request"),
+            r#"{"id":"a@b.example""#.to_owned(),
+        ];
+        faulty.push(&batch(&lines), Timestamp(NINE), &mut out);
+        let letters = out.dead_letters;
+        let kept: Vec<_> = letters
+            .iter()
+            .map(|letter| letter.record.as_ref().unwrap().kept)
+            .collect();
+        assert_eq!(kept, [Kept::Whole, Kept::Withheld]);
+        assert!(letters[0].text.contains("hmac:") && letters[1].text.is_empty());
+
+        let mut mended_settings = settings();
+        if let Some(paths) = &mut mended_settings.mapping.prediction {
+            paths.id = "request".into();
+        }
+        let mut mended = engine(mended_settings, &hash);
+        let mut out = Documents::default();
+        mended.push_again(&again(&letters), Timestamp(NINE), &mut out);
+        mended.release(Timestamp(NINE), &mut out);
+        let documents = String::from_utf8_lossy(&out.bytes).into_owned();
+        // Python: hmac.new(key, b"a@b.example", hashlib.sha256).hexdigest()
+        let id = r#""prediction":{"id":"hmac:7173f8bbf148372867822acf82eb87246e7b03f728334e6ac57fa2ae00305282""#;
+        assert!(documents.contains(id), "{documents}");
+        assert_eq!(
+            out.dead_letters.len(),
+            1,
+            "what was kept back cannot be read"
+        );
+
+        // Ids that are alike only because something was taken out of them are not taken.
+        let mut redacting = engine(settings(), &[]);
+        let mut out = Documents::default();
+        redacting.push(
+            &batch(&[prediction("a@b.example", "id")]),
+            Timestamp(NINE),
+            &mut out,
+        );
+        assert_eq!(redacting.totals().inputs[0].predictions, 0);
+        assert!(out.dead_letters[0].reason.contains("privacy.hash"));
+        assert!(out.dead_letters[0].text.contains("[email]"));
     }
 
     #[test]

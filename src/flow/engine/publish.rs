@@ -9,6 +9,7 @@ use crate::flow::document::{
     Action, Dataset, Documents, Indices, Letterhead, WindowDocument, WindowIdentity,
 };
 use crate::flow::engine::closed::Closed;
+use crate::flow::engine::small_groups::{Small, Telling};
 use crate::flow::engine::state::Tables;
 use crate::flow::engine::versions::Versions;
 use crate::flow::engine::view::WindowView;
@@ -145,7 +146,9 @@ impl Engine {
             last,
             closed: &mut self.closed,
             out,
+            small: Small::default(),
         };
+        let keys = &*press.with_neighbours(keys);
         // A host's window is the same for all versions and slices.
         let mut of_host: BTreeMap<(Length, Timestamp), Aggregate> = BTreeMap::new();
         for key in keys {
@@ -178,6 +181,7 @@ pub(super) struct Press<'e> {
     pub(super) last: bool,
     pub(super) closed: &'e mut Closed,
     pub(super) out: &'e mut Documents,
+    pub(super) small: Small,
 }
 
 impl Press<'_> {
@@ -208,8 +212,14 @@ impl Press<'_> {
             ref mut out,
             ..
         } = *self;
+        // An earlier revision may have been told, before somebody else made it a way to tell of a small group.
+        let told = match self.small.get(key) {
+            Telling::All => true,
+            Telling::OnlyThatItIs => false,
+            Telling::Nothing => return,
+        };
         let document = out.items.len();
-        let revision = tally.revision();
+        let revision = if told { tally.revision() } else { 0 };
         let mut add = |dataset: Dataset, part: &[&str], write: &dyn Fn(&mut Vec<u8>)| {
             let id = identity.id(part);
             let document = WindowDocument {
@@ -225,8 +235,10 @@ impl Press<'_> {
                 key_of_id(&id),
                 |bytes| {
                     document.write_head(letterhead, now, bytes);
-                    bytes.push(b',');
-                    write(bytes);
+                    if told {
+                        bytes.push(b',');
+                        write(bytes);
+                    }
                     bytes.push(b'}');
                 },
             );
@@ -240,6 +252,9 @@ impl Press<'_> {
             }
         });
         add_companions(&summary, key.slice == ALL, &mut add);
+        if !told {
+            return;
+        }
         if let Some(item) = out.items.get(document) {
             let source = item.lines.start + item.action_length..item.lines.end;
             let published = Published {

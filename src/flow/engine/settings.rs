@@ -7,7 +7,7 @@ use crate::flow::document::DeadLetter;
 use crate::flow::event::{Batch, Head, Kind, SourceKey};
 use crate::flow::host::HostSnapshot;
 use crate::flow::operation::Entry;
-use crate::flow::{alert, decode, join, mapping, quality, windows};
+use crate::flow::{alert, decode, join, mapping, privacy, quality, windows};
 
 /// What the edges send to the engine.
 #[derive(Debug)]
@@ -95,6 +95,8 @@ pub struct Settings {
     pub slice_crosses: Vec<Vec<String>>,
     /// `privacy.keep_record`: put the original record into the prediction's document.
     pub keep_record: bool,
+    /// `privacy:`, the rest of it.
+    pub privacy: privacy::Settings,
     /// Windows that changed are published at most this often, in milliseconds.
     pub publish_every_ms: i64,
     /// Labelled predictions below which a window is marked `quality.low_support`.

@@ -13,7 +13,7 @@ use crate::flow::document::Tag;
 use crate::flow::engine::beaten::Beaten;
 use crate::flow::engine::stamps::Stamps;
 use crate::flow::engine::versions::Versions;
-use crate::flow::engine::{Checkpoint, Engine, Settings, State, held, publish};
+use crate::flow::engine::{Checkpoint, Engine, Settings, State, Totals, held, publish};
 use crate::flow::event::{SourceKey, Timestamp, Value};
 use crate::flow::host::History;
 use crate::flow::join::{Address, Cold, Early, Join, Opens, OpensState};
@@ -47,7 +47,7 @@ pub(super) struct Tables {
     /// Binary: every class that is not positive is judged as this one.
     negative: Option<u32>,
     /// Slice names and crosses of the pipeline.
-    cuts: Cuts,
+    pub(super) cuts: Cuts,
     /// Values of labels that lost.
     pub(super) beaten: Beaten,
 }

@@ -60,6 +60,7 @@ pub(super) fn settings() -> Settings {
         slice_values_max: 200,
         slice_crosses: Vec::new(),
         keep_record: true,
+        privacy: crate::flow::privacy::Settings::default(),
         publish_every_ms: 10_000,
         min_support: 1,
         window_bytes_max: 64 << 20,

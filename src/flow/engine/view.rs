@@ -188,6 +188,9 @@ impl Engine {
     ) -> Option<SeriesView> {
         let tables = &self.state.tables;
         let current = strand.current(now, self.settings.min_support)?;
+        if self.withholds(&current) {
+            return None;
+        }
         let (model, version) = tables.series_text(strand.series);
         let (slice_name, slice_value) = tables.slices.text(strand.slice);
         Some(SeriesView {
@@ -218,7 +221,8 @@ impl Engine {
         } else {
             Detail::Counts
         };
-        let keys: Vec<WindowKey> = strand.latest(count).collect();
+        let told = |key: &WindowKey| !self.withholds(key);
+        let keys: Vec<WindowKey> = strand.latest(count).filter(told).collect();
         let mut windows = self.window_views(strand, &keys, detail, now, looked);
         windows.extend(before.iter().cloned());
         windows.sort_by_key(|window| window.from);

@@ -103,6 +103,7 @@ fn read(data: &Path) -> Option<Vec<u8>> {
         data: data.to_owned(),
         input: InputId(0),
         bytes_max: 64 << 20,
+        short_lived: false,
     };
     let opened = journal::open(&settings, 0).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -92,6 +92,7 @@ pub(super) fn open_journal(data: &Path, bytes_max: u64) -> Opened {
         data: data.to_owned(),
         input: InputId(0),
         bytes_max,
+        short_lived: false,
     };
     journal::open(&settings, 0).expect("opens")
 }
