@@ -1,4 +1,4 @@
-//! A page in a real browser, as a person has it before them: headless Chromium, driven over its DevTools pipe.
+//! A page in a real browser, as a person has it before them: headless Chromium, driven over its `DevTools` pipe.
 //!
 //! A story fails if its page logs an error or asks anything of another host, whatever else the story looks at; no name but
 //! this machine's is resolved. The browser ends with the story, even with one that is killed: it reads our pipe as long as

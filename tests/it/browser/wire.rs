@@ -1,4 +1,4 @@
-//! The DevTools protocol: JSON messages, a NUL behind each. Commands have numbers and answers; events come in between.
+//! The `DevTools` protocol: JSON messages, a NUL behind each. Commands have numbers and answers; events come in between.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
