@@ -76,12 +76,11 @@ fn it_can_be_stopped_in_the_middle_and_the_next_one_takes_another_folder() {
         Ok(file) if file.len() > 0 => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    let ended = running
-        .stop()
-        .expect_code(0)
-        .expect_words(&["Stopped on day 1 of 30.", "modelbeat-demo-2/"]);
-    let told = Written::by_the_server(&home.path("modelbeat-demo-2"));
-    assert_table(&ended, &told);
+    // What was accepted a moment ago is in the journal, and need not be in the table yet.
+    running.stop().expect_code(0).expect_words(&[
+        "Stopped on day 1 of 30. What modelbeat found",
+        "modelbeat-demo-2/",
+    ]);
     assert_eq!(
         fs::read_to_string(home.path("modelbeat-demo/mine.txt")).expect("mine"),
         "mine"
