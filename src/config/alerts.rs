@@ -166,3 +166,6 @@ fn moment(text: &str) -> Result<Timestamp, Complaint> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;
