@@ -168,3 +168,6 @@ fn moment(text: &str) -> Result<Timestamp, Complaint> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

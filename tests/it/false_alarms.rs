@@ -160,7 +160,7 @@ fn a_steady_model_alarms_hardly_ever() {
                 *by_rule.entry(rule).or_default() += count;
             }
         }
-        println!(
+        eprintln!(
             "{labels} labels a window, {months} steady months: of {windows} windows {pending} pending, {firing} firing {by_rule:?}"
         );
         assert!(
@@ -196,7 +196,7 @@ fn a_drop_of_ten_points_is_found_within_two_windows() {
             *windows_until.entry(windows.unwrap_or(99)).or_default() += 1;
         }
         let found: u64 = windows_until.range(..=2).map(|(_, runs)| runs).sum();
-        println!(
+        eprintln!(
             "recall drops by 10 points at 500 labels a window, {prevalence} of them of the class: found within two windows in {found} of {runs} runs; windows it took: {windows_until:?}"
         );
         assert!(
@@ -257,6 +257,11 @@ fn share(hits: u64, trials: u64) -> Reading {
 }
 
 /// By inversion, outwards from the mode, so that it takes a few steps of the standard deviation.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole numbers from 0 to `trials`"
+)]
 fn binomial(chance: &mut Chance, trials: u64, share: f64) -> u64 {
     if trials == 0 {
         return 0;

@@ -1,5 +1,7 @@
 //! One rule: what is watched, and exactly one of the checks there are.
 
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use crate::config::alerts::Known;
@@ -28,6 +30,9 @@ const ABOVE_PSI: f64 = 0.2;
 
 /// … of the Jensen-Shannon distance: near each other its square is PSI / (8 ln 2), so √(0.2 / 5.545).
 const ABOVE_DISTANCE: f64 = 0.19;
+
+/// A document is a few KiB.
+const BASELINE_BYTES_MAX: u64 = 1 << 20;
 
 /// As many names, and as many slices, are more than anybody reads.
 const NAMES_MAX: usize = 32;
@@ -90,7 +95,7 @@ pub(super) fn read(
         if let Some(item) = of {
             item.fault("`of` belongs to `silence`", "leave it out");
         }
-        windows(&mut section, known, metrics).map(Watch::Windows)
+        windows(&mut section, known, metrics).map(|on| Watch::Windows(Box::new(on)))
     };
     section.finish();
     Some(Rule {
@@ -118,7 +123,7 @@ fn windows(
         .and_then(|item| item.list(NAMES_MAX))
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|item| slice(item, known.slices.as_deref()))
+        .filter_map(|item| slice(&item, known.slices.as_deref()))
         .collect();
     let min_support = section
         .get("min_support")
@@ -133,7 +138,7 @@ fn windows(
     let open_item = section.get("open");
     let open = open_item.clone().and_then(Item::boolean).unwrap_or(false);
     let support = min_support.unwrap_or(known.min_support);
-    let check = check(section, support);
+    let check = check(section, metric.as_deref(), support);
     if let (Some(item), true, Some(check)) = (&open_item, open, &check)
         && !matches!(check, Check::Threshold(_))
     {
@@ -169,7 +174,7 @@ fn metric_of(section: &mut Section<'_>, metrics: Option<&[String]>) -> Option<St
     if section.get("distribution").is_none() {
         return section
             .require("metric")
-            .and_then(|item| metric(item, metrics));
+            .and_then(|item| metric(&item, metrics));
     }
     if let Some(item) = section.get("metric") {
         item.fault(
@@ -181,7 +186,7 @@ fn metric_of(section: &mut Section<'_>, metrics: Option<&[String]>) -> Option<St
 }
 
 /// Exactly one of `below`, `above`, `change`, `anomaly`, `drift` and `distribution`.
-fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
+fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> Option<Check> {
     let checks = [
         section.get("below"),
         section.get("above"),
@@ -213,7 +218,7 @@ fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
         }
     }
     if let Some(item) = change {
-        return shift(item.section()?).map(Check::Change);
+        return shift(item.section()?, metric).map(Check::Change);
     }
     if let Some(item) = anomaly {
         return self::anomaly(item.section()?, min_support).map(Check::Detection);
@@ -258,7 +263,7 @@ fn check(section: &mut Section<'_>, min_support: u64) -> Option<Check> {
 }
 
 /// `{drop: 0.05, against: trailing, windows: 48, limit: 3.3}`
-fn shift(mut section: Section<'_>) -> Option<Shift> {
+fn shift(mut section: Section<'_>, metric: Option<&str>) -> Option<Shift> {
     let (drop, rise) = (section.get("drop"), section.get("rise"));
     let (side, by) = match (drop, rise) {
         (Some(item), None) => (Side::Below, item.parse("a number or a percentage", by)),
@@ -291,7 +296,7 @@ fn shift(mut section: Section<'_>) -> Option<Shift> {
     }
     section.finish();
     let against = if let Some(item) = baseline {
-        Against::Baseline(item.number(f64::MIN..=f64::MAX)?)
+        Against::Baseline(item.parse("a number or a file", |text| self::baseline(text, metric))?)
     } else if let Some(item) = version {
         Against::Version(item.text()?)
     } else if let Some(item) = against {
@@ -309,6 +314,31 @@ fn shift(mut section: Section<'_>) -> Option<Shift> {
         limit: limit.unwrap_or(Some(LIMIT))?,
         against,
     })
+}
+
+/// A number, or a JSON file that says it: a quality document as it is stored, or `{"quality.recall": 0.91}`.
+fn baseline(text: &str, metric: Option<&str>) -> Result<f64, Complaint> {
+    if let Some(number) = text.parse().ok().filter(|number: &f64| number.is_finite()) {
+        return Ok(number);
+    }
+    let help = "write a number, or the path of a JSON file such as {\"quality.recall\": 0.91}";
+    let complain = |what: String| Complaint::new(what, help);
+    let mut bytes = Vec::new();
+    let read =
+        File::open(text).and_then(|file| file.take(BASELINE_BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|why| {
+        complain(format!(
+            "is neither a number nor a file that can be read: {why}"
+        ))
+    })?;
+    let document: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|why| complain(format!("is not JSON: {why}")))?;
+    let metric = metric.unwrap_or_default();
+    let nested = format!("/{}", metric.replace('.', "/"));
+    let found = document.get(metric).or_else(|| document.pointer(&nested));
+    found
+        .and_then(serde_json::Value::as_f64)
+        .ok_or_else(|| complain(format!("has no number `{metric}`")))
 }
 
 /// `{direction: down, limit: 3.5, weight: 0.3, reference: 30}`
@@ -332,7 +362,7 @@ fn anomaly(mut section: Section<'_>, min_support: u64) -> Option<Detection> {
     };
     Some(Detection {
         detector: Detector::Chart(Chart::new(settings)),
-        side: side?,
+        side,
     })
 }
 
@@ -352,8 +382,7 @@ fn drift(mut section: Section<'_>) -> Option<Detection> {
     }
     let threshold = threshold.map(|item| item.number(f64::MIN_POSITIVE..=1e9));
     section.finish();
-    let (side, method) = (side?, method?);
-    let detector = if method {
+    let detector = if method? {
         let default = adwin::Settings::default();
         let delta = delta_item.map(|item| item.number(1e-12..=0.5));
         Detector::Adwin(Adwin::new(adwin::Settings {
@@ -409,14 +438,14 @@ fn distribution(mut section: Section<'_>) -> Option<Distribution> {
     })
 }
 
-/// Which way is bad; `Some(None)`: both.
-fn direction(item: Option<Item<'_>>) -> Option<Option<Side>> {
-    let Some(item) = item else { return Some(None) };
-    item.one_of(&[
+/// Which way is bad; both, unless the file says. (What is neither is reported.)
+fn direction(item: Option<Item<'_>>) -> Option<Side> {
+    let sides = [
         ("down", Some(Side::Below)),
         ("up", Some(Side::Above)),
         ("both", None),
-    ])
+    ];
+    item.and_then(|item| item.one_of(&sides)).flatten()
 }
 
 /// `0.05`, or `10%` of the reference.
@@ -446,7 +475,7 @@ fn rule_name(item: Item<'_>) -> Option<String> {
     })
 }
 
-fn metric(item: Item<'_>, known: Option<&[String]>) -> Option<String> {
+fn metric(item: &Item<'_>, known: Option<&[String]>) -> Option<String> {
     let name = item.clone().text()?;
     if let Some(known) = known.filter(|known| !known.contains(&name)) {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -479,13 +508,11 @@ fn window(item: Item<'_>, known: &[Length]) -> Option<Length> {
 
 fn the_only_window(section: &Section<'_>, known: &[Length]) -> Option<Length> {
     let mut lengths = known.iter().filter(|length| **length != Length::Cumulative);
-    match (lengths.next(), lengths.next()) {
-        (Some(only), None) => Some(*only),
-        _ => {
-            section.fault("`window` is missing in `alerts.rules`", list(known));
-            None
-        }
+    let only = lengths.next().filter(|_| lengths.next().is_none());
+    if only.is_none() {
+        section.fault("`window` is missing in `alerts.rules`", list(known));
     }
+    only.copied()
 }
 
 fn list(known: &[Length]) -> String {
@@ -494,7 +521,7 @@ fn list(known: &[Length]) -> String {
     format!("write one of {}", names.join(", "))
 }
 
-fn slice(item: Item<'_>, known: Option<&[String]>) -> Option<String> {
+fn slice(item: &Item<'_>, known: Option<&[String]>) -> Option<String> {
     let name = item.clone().text()?;
     if let Some(known) = known.filter(|known| !known.contains(&name)) {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();

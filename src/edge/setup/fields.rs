@@ -95,7 +95,7 @@ fn alerts() -> alert::Settings {
         name: name.into(),
         severity: alert::Severity::Info,
         notify: Vec::new(),
-        watch: Watch::Windows(WindowRule {
+        watch: Watch::Windows(Box::new(WindowRule {
             metric: "quality.coverage".into(),
             window: Length::Fixed(3_600_000),
             model: None,
@@ -111,7 +111,7 @@ fn alerts() -> alert::Settings {
                 clear: -1.0,
                 basis: Basis::Value,
             }),
-        }),
+        })),
     };
     alert::Settings {
         rules: vec![rule("whole", &[]), rule("sliced", &["country"])],

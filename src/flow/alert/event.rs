@@ -186,12 +186,11 @@ impl Event {
     /// For people: `recall-low is firing for fraud v7, country DE: quality.recall below 0.85 in 2 windows (0.79 of 212)`
     #[must_use]
     pub fn message(&self) -> String {
-        let mut message = format!("{} is {}", self.rule, self.phase.name());
-        let subject = self.subject.to_string();
-        if !subject.is_empty() {
-            message += &format!(" for {subject}");
+        let (rule, phase, reason) = (&self.rule, self.phase.name(), &self.reason);
+        match self.subject.to_string() {
+            nobody if nobody.is_empty() => format!("{rule} is {phase}: {reason}"),
+            subject => format!("{rule} is {phase} for {subject}: {reason}"),
         }
-        message + ": " + &self.reason
     }
 }
 

@@ -287,16 +287,13 @@ mod tests {
     #[test]
     fn windows_of_which_nothing_is_known_are_forgotten_first() {
         let mut history = History::default();
-        for (place, verdict) in [
+        let verdicts = [
             Verdict::Breach,
             Verdict::Unknown,
             Verdict::Clear,
             Verdict::Unknown,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let start = Timestamp(place as i64 * 100);
+        ];
+        for (start, verdict) in [0, 100, 200, 300].map(Timestamp).into_iter().zip(verdicts) {
             history.publish(start, start.plus(100), reading(9, false), PATIENCE, start);
             history.found(start, verdict, true);
         }

@@ -36,7 +36,7 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Watch {
     /// A metric of windows.
-    Windows(WindowRule),
+    Windows(Box<WindowRule>),
     /// That nothing comes in.
     Silence(SilenceRule),
 }
@@ -213,7 +213,7 @@ pub enum Missing {
 impl Rule {
     /// What kind of rule it is, as documents say it.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match &self.watch {
             Watch::Windows(rule) => match &rule.check {
                 Check::Threshold(_) => "threshold",
@@ -230,7 +230,7 @@ impl Rule {
 
     /// The rule, if it is on windows.
     #[must_use]
-    pub const fn windows(&self) -> Option<&WindowRule> {
+    pub fn windows(&self) -> Option<&WindowRule> {
         match &self.watch {
             Watch::Windows(rule) => Some(rule),
             Watch::Silence(_) => None,
@@ -243,14 +243,13 @@ impl WindowRule {
     #[must_use]
     pub fn memory(&self) -> usize {
         let of_check = match &self.check {
-            Check::Threshold(_) => 0,
             Check::Change(change) => match change.against {
                 Against::Trailing(windows) => windows as usize,
                 Against::LastWeek => usize::try_from(self.windows_a_week()).unwrap_or(0),
                 Against::Previous | Against::Version(_) | Against::Baseline(_) => 2,
             },
             // A detector remembers what it needs.
-            Check::Detection(_) => 0,
+            Check::Threshold(_) | Check::Detection(_) => 0,
             Check::Distribution(distribution) => distribution.windows as usize,
         };
         of_check + self.windows_in_a_row as usize + REPAIRABLE

@@ -30,7 +30,7 @@ fn rule(name: &str, metric: &str, check: Check) -> Rule {
         name: name.into(),
         severity: Severity::Info,
         notify: vec!["ops".into()],
-        watch: Watch::Windows(on),
+        watch: Watch::Windows(Box::new(on)),
     }
 }
 
