@@ -7,7 +7,7 @@
 //!
 //! Invariants: what is valid JSON stays valid, cleaning twice is cleaning once, and each record is cleaned by itself, however
 //! it arrived. A record that cannot be taken apart cannot be cleaned by path: see [`Cleaning::rest`]. Bounds: a record grows by
-//! [`GROWTH_BYTES_MAX`]. Absent: what stands in texts in another encoding (Base64, compressed, escaped twice).
+//! 16 MiB at most. Absent: what stands in texts in another encoding (Base64, compressed, escaped twice).
 
 mod csv;
 mod json;

@@ -28,7 +28,7 @@ pub(super) type Changes = watch::Receiver<Option<Arc<Config>>>;
 /// The pipeline files of a run.
 pub(super) struct Files<'r> {
     arguments: &'r RunArguments,
-    files: Vec<Known>,
+    known: Vec<Known>,
     /// Read without mistakes, and not handed on, for another one had some.
     waiting: BTreeSet<usize>,
 }
@@ -47,11 +47,11 @@ struct Known {
 impl<'r> Files<'r> {
     /// The files, as they were read into `configs`.
     pub(super) fn new(arguments: &'r RunArguments, configs: &[Config]) -> (Self, Vec<Changes>) {
-        let (mut files, mut told) = (Vec::new(), Vec::new());
+        let (mut known, mut told) = (Vec::new(), Vec::new());
         for (path, config) in arguments.files.iter().zip(configs) {
             let (changes, changed) = watch::channel(None);
             let read = hash(path);
-            files.push(Known {
+            known.push(Known {
                 path: path.clone(),
                 pipeline: config.engine.pipeline.clone(),
                 changes,
@@ -62,7 +62,7 @@ impl<'r> Files<'r> {
         }
         let files = Self {
             arguments,
-            files,
+            known,
             waiting: BTreeSet::new(),
         };
         (files, told)
@@ -84,13 +84,13 @@ impl<'r> Files<'r> {
             warn!("a run with --once reads its pipeline files once");
             return;
         }
-        self.reload(&(0..self.files.len()).collect());
+        self.reload(&(0..self.known.len()).collect());
     }
 
     /// Reads the files that have changed, once they are the same for two looks.
     pub(super) fn reload_changed(&mut self) {
         let mut changed = BTreeSet::new();
-        for (index, file) in self.files.iter_mut().enumerate() {
+        for (index, file) in self.known.iter_mut().enumerate() {
             let now = hash(&file.path);
             let settled = std::mem::replace(&mut file.seen, now) == now;
             if settled && file.read != now {
@@ -106,7 +106,7 @@ impl<'r> Files<'r> {
     fn reload(&mut self, which: &BTreeSet<usize>) {
         let mut good = Vec::new();
         let mut bad = 0;
-        for (index, file) in self.files.iter_mut().enumerate() {
+        for (index, file) in self.known.iter_mut().enumerate() {
             if !which.contains(&index) {
                 continue;
             }
@@ -135,7 +135,7 @@ impl<'r> Files<'r> {
             return;
         }
         for (index, mut config) in good {
-            if let Some(file) = self.files.get(index) {
+            if let Some(file) = self.known.get(index) {
                 overrule(&mut config, self.arguments);
                 let hash = file.read.map(|hash| hash.to_hex().to_string());
                 let shown = file.path.display();

@@ -90,7 +90,7 @@ pub fn regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Patterns {
-    /// What is looked for; expressions come from [`regex`].
+    /// What is looked for; expressions come from [`regex()`].
     pub fn new(builtins: &[Builtin], regexes: Vec<Regex>) -> Self {
         Self {
             builtins: builtins.to_vec(),
