@@ -1,12 +1,13 @@
 //! ADWIN, the adaptive window: keeps as many of the latest values as look like one level, and says when older ones no
 //! longer do (Bifet & Gavaldà, "Learning from Time-Changing Data with Adaptive Windowing", SIAM SDM 2007).
 //!
-//! It alarms at the same value as river 0.26's `drift.ADWIN`, whose arithmetic it follows to the operation: where it looks,
-//! the variance kept by Babcock et al. (2003), the bound with its `2/3` term, and that the value after an alarm starts
-//! anew. The tests hold it to river's own output.
+//! It alarms at the same value as river 0.26's `drift.ADWIN`, whose arithmetic it follows to the operation: where it
+//! looks, the variance kept by Babcock et al. (2003), the bound with its `2/3` term, and that the value after an alarm
+//! starts anew. The tests hold it to river's own output.
 //!
 //! Bound: a row holds `max_buckets` summaries of 16 bytes and the window doubles with each row, so 10⁹ values take 28
 //! rows (2.6 KiB by default), and no count of values fills more than 64 (6 KiB; 33 KiB at the most buckets allowed).
+//! Vectors that grew after a restart may take twice that.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,23 +1,30 @@
 //! An EWMA control chart over windows, with limits that know how much each window holds.
 //!
-//! The level z is a moving average of the windows' values, zᵢ = λ·xᵢ + (1 − λ)·zᵢ₋₁, z₀ the baseline's mean c. Its limits are c ± L·σᵢ
-//! (Roberts 1959; Lucas & Saccucci 1990), and σᵢ is the exact one, from the first window on, for the sizes there were:
+//! The level z is a moving average of the windows' values, zᵢ = λ·xᵢ + (1 − λ)·zᵢ₋₁, z₀ the baseline's mean c. Its
+//! limits are c ± L·σᵢ (Roberts 1959; Lucas & Saccucci 1990), and σᵢ is the exact one, from the first window on, for
+//! the sizes there were:
 //!
-//!     σᵢ² = φ·s²·(Aᵢ + (1 − (1 − λ)ⁱ)² / N),    Aᵢ = λ²/nᵢ + (1 − λ)²·Aᵢ₋₁,    A₀ = 0
+//! ```text
+//! σᵢ² = φ·s²·(Aᵢ + (1 − (1 − λ)ⁱ)² / N),    Aᵢ = λ²/nᵢ + (1 − λ)²·Aᵢ₋₁,    A₀ = 0
+//! ```
 //!
-//! - s²/nᵢ is the variance of a window's value: c(1 − c)/nᵢ of a proportion, the pooled variance within windows of a mean, that
-//!   between the windows of a single figure (nᵢ = 1).
+//! - s²/nᵢ is the variance of a window's value: c(1 − c)/nᵢ of a proportion, the pooled variance within windows of a
+//!   mean, that between the windows of a single figure (nᵢ = 1).
 //! - The part with N, the size of the baseline, is there because c was only estimated.
-//! - φ ≥ 1 is how much more the baseline's windows differed than s² explains: Σ nⱼ(xⱼ − c)²/s² over its degrees of freedom
-//!   (Laney's p′ chart is the same idea). Windows of 100,000 labels would otherwise alarm at what every day does.
-//! - A proportion near 0 or 1 is skewed, so the limits lean by Cornish and Fisher: L + (L² − 1)·γ/6 above and L − (L² − 1)·γ/6 below,
-//!   γ the skewness of z, and never below L/2. Without it one error where 0.05 are expected would be an alarm.
+//! - φ ≥ 1 is how much more the baseline's windows differed than s² explains: Σ nⱼ(xⱼ − c)²/s² over its degrees of
+//!   freedom (Laney's p′ chart is the same idea). Windows of 100,000 labels would otherwise alarm at what every day
+//!   does.
+//! - A proportion near 0 or 1 is skewed, so the limits lean by Cornish and Fisher: L + (L² − 1)·γ/6 above and
+//!   L − (L² − 1)·γ/6 below, γ the skewness of z, and never below L/2. Without it one error where 0.05 are expected
+//!   would be an alarm.
 //! - c of a proportion is (hits + ½) / (trials + 1): a baseline without a single error has limits, too.
 //!
-//! **Too few**: a window with fewer than `pool_below` counts waits and is pooled with the next, until they have it together.
+//! **Too few**: a window with fewer than `pool_below` counts waits and is pooled with the next, until they have it
+//! together.
 //!
-//! It learns from the first windows, judges none of them, and then keeps its baseline; [`Chart::relearn`] accepts a new normal.
-//! An alarm does not reset it: the level comes back within its limits when the values do. Bound: under 350 bytes.
+//! It learns from the first windows, judges none of them, and then keeps its baseline; [`Chart::relearn`] accepts a new
+//! normal. An alarm does not reset it: the level comes back within its limits when the values do. Bound: under 350
+//! bytes.
 
 use serde::{Deserialize, Serialize};
 

@@ -40,15 +40,15 @@ impl Feed {
         }
     }
 
-    /// The window at `start` now holds `sample`, whatever it held before; `None`: nothing. Put in windows that have ended
-    /// only: one that fills up still is no worse than the last. Returns the last readings of windows that had to be
-    /// settled to make room.
+    /// The window at `start` now holds `sample`, whatever it held before; `None`, or a sample of nothing, takes it out.
+    /// Put in windows that have ended only: what one that still fills up holds says little. Returns the last readings
+    /// of windows that had to be settled to make room.
     pub fn put(&mut self, start: Timestamp, sample: Option<Sample>) -> Vec<(Timestamp, Reading)> {
         if self.settled_to.is_some_and(|last| start <= last) {
             self.missed += 1;
             return Vec::new();
         }
-        match sample {
+        match sample.filter(Sample::is_something) {
             Some(sample) => self.tail.insert(start, sample),
             None => self.tail.remove(&start),
         };

@@ -1,5 +1,5 @@
-//! Every alarm against river, every figure against scipy: `tests/reference/detect.json`, written by the `detect.py` beside
-//! it (versions and hashes of the inputs are in the file).
+//! Every alarm against river, every figure against scipy: `tests/reference/detect.json`, written by the `detect.py`
+//! beside it (versions and hashes of the inputs are in the file).
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -1,5 +1,5 @@
-//! What a window brings a detector: a proportion by its counts, a mean with its variance, or a single figure. Samples of one
-//! feed are of one kind.
+//! What a window brings a detector: a proportion by its counts, a mean with its variance, or a single figure. Samples
+//! of one feed are of one kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +41,13 @@ pub(super) struct Part {
 }
 
 impl Sample {
-    /// Its moments; `None` if it holds nothing, or nothing that could be: no trials, more hits than trials, a figure that is
-    /// not finite.
+    /// True if a detector can learn from it.
+    pub(super) fn is_something(&self) -> bool {
+        self.part().is_some()
+    }
+
+    /// Its moments; `None` if it holds nothing, or nothing that could be: no trials, more hits than trials, a figure
+    /// that is not finite.
     pub(super) fn part(&self) -> Option<Part> {
         match *self {
             Self::Share { hits, trials } => (trials > 0 && hits <= trials).then(|| Part {

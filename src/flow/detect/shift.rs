@@ -1,16 +1,18 @@
 //! How far a histogram has moved from another: of scores (fixed bins) or of predicted classes, so without any label.
 //!
-//! Two figures. **PSI**, the population stability index, Σ (q − p)·ln(q / p), from shares that were smoothed: every bin of
-//! both histograms gets [`SMOOTHING`] counts more, so an empty bin gives a finite figure that does not hang on an arbitrary
-//! ε and fades as counts grow. **Jensen-Shannon**, base 2, from the shares as they are: the divergence in 0..=1 bits, and its
-//! root, the *distance*. The distance is the one to publish and to set thresholds on: it is a metric, symmetric, bounded, needs no smoothing, and
-//! is what scipy's `jensenshannon(p, q, base=2)` returns. Bins that are empty on both sides do not exist here.
+//! Two figures. **PSI**, the population stability index, Σ (q − p)·ln(q / p), from shares that were smoothed: every bin
+//! of both histograms gets [`SMOOTHING`] counts more, so an empty bin gives a finite figure that does not hang on an
+//! arbitrary ε and fades as counts grow. **Jensen-Shannon**, base 2, from the shares as they are: the divergence in
+//! 0..=1 bits, and its root, the *distance*. The distance is the one to publish and to set thresholds on: it is a
+//! metric, symmetric, bounded, needs no smoothing, and is what scipy's `jensenshannon(p, q, base=2)` returns. Bins that
+//! are empty on both sides do not exist here.
 //!
 //! **Too few.** Two samples of one distribution differ, too: PSI · nm/(n+m) is about χ² with B − 1 degrees of freedom
-//! (Yurdakul & Naranjo, "Statistical properties of the population stability index", 2020), so chance alone makes it (B − 1)(1/n + 1/m) on average. Where
-//! that is above [`CHANCE_MAX`], or a side has fewer than [`COUNT_MIN`], there is no figure. With 20 bins and a large reference that asks for 380
-//! counts, with two classes for 30. [`Shift::by_chance`] says what chance hardly exceeds: an alarm needs more than that *and* more than a
-//! threshold of size (0.2 is customary for PSI).
+//! (Yurdakul & Naranjo, "Statistical properties of the population stability index", 2020), so chance alone makes it
+//! (B − 1)(1/n + 1/m) on average. Where that is above [`CHANCE_MAX`], or a side has fewer than [`COUNT_MIN`], there is
+//! no figure. With 20 bins and a large reference that asks for 380 counts, with two classes for 30.
+//! [`Shift::by_chance`] says what chance hardly exceeds: an alarm needs more than that *and* more than a threshold of
+//! size (0.2 is customary for PSI).
 //!
 //! Bound: nothing is kept; a call takes memory in proportion to the bins.
 
@@ -80,8 +82,9 @@ pub fn side_by_side<K: Ord + Copy>(
 }
 
 impl Shift {
-    /// The PSI that two samples of one distribution, as large as these, exceed about as often as a normal variable exceeds
-    /// `z` (3: once in 740). χ²'s quantile by Wilson and Hilferty (1931): within 3 % for z up to 3, a tenth too high for 4 and two bins.
+    /// The PSI that two samples of one distribution, as large as these, exceed about as often as a normal variable
+    /// exceeds `z` (3: once in 740). χ²'s quantile by Wilson and Hilferty (1931): within 3 % for z up to 3, a tenth too
+    /// high for 4 and two bins.
     pub fn by_chance(&self, z: f64) -> f64 {
         let freedom = self.bins.saturating_sub(1) as f64;
         if freedom == 0.0 {
