@@ -9,10 +9,8 @@ use crate::flow::windows::Length;
 
 /// The rules of a pipeline of hours, written each in a line.
 fn rules(lines: &[&str]) -> Vec<Rule> {
-    let rules: String = lines
-        .iter()
-        .map(|line| format!("    - {{{line}}}\n"))
-        .collect();
+    let rules = lines.join("}\n    - {");
+    let rules = format!("    - {{{rules}}}\n");
     let text = format!(
         "pipeline: p\ninputs: [{{type: file, paths: [a.log]}}]\n\
          mapping: {{prediction: {{id: id, time: t, model: m, predicted: y, score: s, slices: {{country: c}}}}}}\n\

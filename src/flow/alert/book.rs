@@ -172,6 +172,11 @@ impl Book {
         self.windows > WINDOWS_MAX
     }
 
+    /// So much is decided and not told that nothing more is decided.
+    pub fn is_full(&self) -> bool {
+        self.outbox.len() >= OUTBOX_MAX
+    }
+
     /// When [`look`](Self::look) has work next.
     pub fn deadline(&self) -> Option<Timestamp> {
         let ready = self.outbox.is_ready().then_some(Timestamp(0));
@@ -241,7 +246,7 @@ impl Book {
         }
         due.sort_unstable();
         for (_, place, subject, start) in due {
-            if self.outbox.len() >= OUTBOX_MAX {
+            if self.is_full() {
                 break;
             }
             self.look_at(place, &subject, start, now);
@@ -387,7 +392,7 @@ impl Book {
 
     /// When next a window is due, an outbox may have room again, an alert has been quiet for too long, or a mute time may be over.
     fn next_window(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.outbox.len() >= OUTBOX_MAX {
+        if self.is_full() {
             return Some(now.plus(FULL_POLL_MS));
         }
         let rules = self.settings.rules.iter().zip(&self.watched);

@@ -24,7 +24,7 @@ pub struct Reading {
     pub complete: bool,
 }
 
-/// How often each bin: of scores the bars of 0.05, of classes [`CLASS_BINS`] that their names are spread over.
+/// How often each bin: of scores the bars of 0.05, of classes 256 that their names are spread over.
 pub type Histogram = BTreeMap<u16, u64>;
 
 /// Bins of predicted classes. Two that share one are taken for one, which hides what moves from one to the other.

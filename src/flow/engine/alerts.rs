@@ -61,8 +61,14 @@ impl Engine {
 
     /// The end of all data: every window is looked at, and all is told at once.
     pub(super) fn finish_alerts(&mut self, now: Timestamp, out: &mut Documents) {
-        self.state.alerts.look_at_all(now);
-        self.tell(true, out);
+        loop {
+            self.state.alerts.look_at_all(now);
+            let is_full = self.state.alerts.is_full();
+            self.tell(true, out);
+            if !is_full {
+                return;
+            }
+        }
     }
 
     fn tell(&mut self, all: bool, out: &mut Documents) {
