@@ -4,7 +4,7 @@
 //! beside it (`flock` on `operations.lock` for the moment); every entry has a number. It is a replayable source of the engine
 //! ([`run`]) with a head in the checkpoint, and so becomes documents of `{prefix}-operations-YYYY.MM`, created once.
 //!
-//! Bounds: [`ROLL_BYTES`] a file, [`FILES_MAX`] files, then the oldest goes; what repeats is summed up
+//! Bounds: `ROLL_BYTES` a file, `FILES_MAX` files, then the oldest goes; what repeats is summed up
 //! ([`flow::operation`](crate::flow::operation)). Invariants: no secret is handed in here; a disk that takes no entry stops
 //! nothing, and is complained of. An entry survives a kill of the process at once, a power cut once it is synced, at the end.
 
@@ -33,6 +33,9 @@ const ROLL_BYTES: u64 = 1 << 20;
 
 /// Files kept: at a few entries a minute, years.
 const FILES_MAX: usize = 8;
+
+/// A replay begins at a checkpoint of seconds ago: what it enters again is among so many.
+const RECENT_ENTRIES: u64 = 500;
 
 /// Entries handed to the engine at once.
 const RUN_ENTRIES: usize = 256;
@@ -73,6 +76,21 @@ impl Operations {
     /// Appends an entry.
     pub fn record(&self, operation: Operation) {
         self.lock().write(vec![operation]);
+    }
+
+    /// Appends an entry, unless one of the last `RECENT_ENTRIES` has the same value under this detail: what a replay enters
+    /// again is there already.
+    pub fn record_once(&self, detail: &str, operation: Operation) {
+        let mut inner = self.lock();
+        let is_same =
+            |entry: &Entry| entry.operation.details.get(detail) == operation.details.get(detail);
+        let recent = file::last_number(&inner.folder).and_then(|last| {
+            let behind = last.saturating_sub(RECENT_ENTRIES);
+            read(&inner.folder, behind, usize::MAX)
+        });
+        if !recent.is_ok_and(|entries| entries.iter().any(is_same)) {
+            inner.write(vec![operation]);
+        }
     }
 
     /// Appends an entry, or sums it up with others of its action and kind of this minute.

@@ -123,12 +123,11 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Takes notices in: durable when this returns. Those that are known, as after a replay, change nothing. Returns those that
-    /// were new.
+    /// Takes notices in: durable when this returns. Those that are known, as after a replay, change nothing.
     ///
     /// # Errors
     /// None of them was taken; the disk, or, where a notifier that does not exist is named, the dead-letter log.
-    pub fn take(&self, notices: &[Notice]) -> Result<Vec<Arc<Notice>>, Error> {
+    pub fn take(&self, notices: &[Notice]) -> Result<(), Error> {
         let at = now();
         let mut inner = self.lock();
         let mut records: Vec<Record> = Vec::new();
@@ -139,19 +138,21 @@ impl Outbox {
             );
             records.extend(inner.queue.offer(notice, at).filter(|_| is_new));
         }
-        let new = records.iter().filter_map(|record| match record {
-            Record::Take { notice, .. } => Some(Arc::clone(notice)),
-            _ => None,
-        });
-        let new: Vec<_> = new.collect();
-        if new.is_empty() {
-            return Ok(new);
+        if records.is_empty() {
+            return Ok(());
         }
         inner.write(records)?;
         drop(inner);
         self.changed.send_replace(());
-        self.give_up_strangers()?;
-        Ok(new)
+        self.give_up_strangers()
+    }
+
+    /// Those among them that were not taken yet.
+    #[must_use]
+    pub fn unknown<'n>(&self, notices: &'n [Notice]) -> Vec<&'n Notice> {
+        let inner = self.lock();
+        let is_new = |notice: &&Notice| inner.queue.offer(notice, Timestamp(0)).is_some();
+        notices.iter().filter(is_new).collect()
     }
 
     /// Wakes whoever waits when there is something new.

@@ -35,6 +35,20 @@ fn numbers_go_on_over_restarts_torn_lines_and_commands() {
 }
 
 #[test]
+fn what_a_replay_enters_again_is_there_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for id in ["a.1", "a.2", "a.1", "a.3", "a.2"] {
+        let operation = operation("an alert").with("notice_id", id);
+        Operations::new(folder.path()).record_once("notice_id", operation);
+    }
+    let entries = read(folder.path(), 0, usize::MAX).unwrap();
+    let ids = entries
+        .iter()
+        .map(|entry| entry.operation.details["notice_id"].clone());
+    assert_eq!(ids.collect::<Vec<_>>(), ["a.1", "a.2", "a.3"]);
+}
+
+#[test]
 fn it_is_rolled_and_the_oldest_goes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

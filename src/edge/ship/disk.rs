@@ -134,8 +134,9 @@ impl Disk {
             Order::Letters(letters) => Ok(self.dead_letters.append(letters)?),
             Order::Notices(notices) => match &self.outbox {
                 Some(outbox) => {
-                    self.tell(&outbox.take(notices)?);
-                    Ok(())
+                    // First, for what the outbox knows is not looked at again.
+                    self.tell(&outbox.unknown(notices));
+                    Ok(outbox.take(notices)?)
                 }
                 None => Ok(()),
             },
@@ -152,19 +153,18 @@ impl Disk {
     }
 
     /// Each change of an alert is an entry of the operation log, once.
-    fn tell(&self, notices: &[Arc<Notice>]) {
+    fn tell(&self, notices: &[&Notice]) {
         let Some(operations) = &self.operations else {
             return;
         };
         for notice in notices {
-            operations.record(
-                Operation::success(Action::Alert, title(notice))
-                    .with("alert_id", notice.alert_id.as_str())
-                    .with("notice_id", notice.id.as_str())
-                    .with("rule", notice.rule.as_str())
-                    .with("change", notice.change.name())
-                    .with("severity", notice.severity.name()),
-            );
+            let operation = Operation::success(Action::Alert, title(notice))
+                .with("alert_id", notice.alert_id.as_str())
+                .with("notice_id", notice.id.as_str())
+                .with("rule", notice.rule.as_str())
+                .with("change", notice.change.name())
+                .with("severity", notice.severity.name());
+            operations.record_once("notice_id", operation);
         }
     }
 
