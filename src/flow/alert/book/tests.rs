@@ -223,7 +223,7 @@ fn late_labels_repair_a_window_at_once_but_are_not_looked_at_one_by_one() {
     let ids: Vec<String> = scene
         .book
         .active()
-        .map(|active| active.event.alert)
+        .map(|(_, event)| event.alert.clone())
         .collect();
     scene.publish(0, 200, 210);
     scene.wait_until(62);
@@ -233,7 +233,7 @@ fn late_labels_repair_a_window_at_once_but_are_not_looked_at_one_by_one() {
     let again: Vec<String> = scene
         .book
         .active()
-        .map(|active| active.event.alert)
+        .map(|(_, event)| event.alert.clone())
         .collect();
     assert!(
         ids.len() == 1 && again.len() == 1 && ids != again,
@@ -283,7 +283,7 @@ fn somebody_has_seen_it() {
     let mut scene = Scene::of(settings(vec![recall_below(0.85, Basis::Bound, 1)]));
     scene.publish(0, 160, 212);
     scene.wait_until(61);
-    let id = scene.book.active().next().unwrap().event.alert;
+    let id = scene.book.active().next().unwrap().1.alert.clone();
     assert!(!scene.book.acknowledge("other", scene.now));
     assert!(scene.book.acknowledge(&id, scene.now));
     assert!(!scene.book.acknowledge(&id, scene.now), "once");
