@@ -108,7 +108,7 @@ fn a_demo_is_watched_from_its_first_days_to_its_end() {
     let incident = demo.wait_for_words("  Incident: recall in ");
     assert_the_incident_is_seen(&mut page, &incident);
     // From the head to the last row of charts.
-    page.size(1280, 1128);
+    page.size(1280, 1260);
     save_picture(&page.picture());
     drop(page);
     demo.stop().expect_code(0);

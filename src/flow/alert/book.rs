@@ -13,6 +13,7 @@
 mod outbox;
 mod silence;
 mod state;
+mod withheld;
 mod words;
 
 use std::collections::BTreeMap;
