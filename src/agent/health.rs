@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::edge::now::now;
-use crate::edge::status::{Doing, Report, SERIES_MAX, Vitals};
+use crate::edge::status::{ALERTS_MAX, Doing, Report, SERIES_MAX, Vitals};
 use crate::flow::engine::{Bounds, Engine, Looked};
 
 /// Time between reports while something changes.
@@ -94,6 +94,7 @@ impl Reporter {
             totals: engine.counted(),
             load: engine.load(),
             offsets: engine.offsets(),
+            alerts: engine.alerts(ALERTS_MAX),
             view: Some(Arc::new(view)),
             checkpoint_made_in: self.checkpoint_made_in,
         });

@@ -31,7 +31,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::edge::receive::{CloseOnDrop, Counters, Places, Token};
-pub use board::{Board, Doing, Input, JournalPlace, Queue, Queues, Report, Stage, Vitals, Wiring};
+pub use board::{
+    ALERTS_MAX, Board, Doing, Input, JournalPlace, Queue, Queues, Report, Stage, Vitals, Wiring,
+};
 pub use ledger::Ledger;
 use patience::Patience;
 pub use quality::SERIES_MAX;

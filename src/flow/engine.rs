@@ -41,6 +41,7 @@ use crate::flow::lines;
 use crate::flow::mapping::{Mapping, Unmapped};
 use crate::flow::windows::Windows;
 
+pub use alerts::AlertsView;
 use letters::{Found, dead_letter};
 pub use looked::Looked;
 pub use settings::{Again, Agent, Checkpoint, Input, Intake, Operations, Settings};

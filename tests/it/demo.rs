@@ -7,13 +7,18 @@ pub(crate) mod written;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use self::written::{Row, Written};
 use crate::agent::{Ended, Home, Modelbeat};
+use crate::documents::field;
+use crate::faults::written::Written as Documents;
 use crate::wait;
 
 /// The table shows three digits.
@@ -42,6 +47,7 @@ fn the_table_says_what_a_recount_says_and_the_incident_is_where_it_was_planted()
     assert_table(&ended, &told);
     assert_counts(&ended, &told);
     assert_incident(&ended, &told);
+    assert_alerts(&ended, &told, &folder.join("documents"));
     assert_described(&ended, &home);
     let hosts = fs::read_dir(folder.join("documents")).expect("a folder");
     let hosts = hosts.filter(|entry| {
@@ -256,6 +262,57 @@ fn assert_incident(ended: &Ended, told: &Written) {
             .filter(|row| !is_in(row) || row.country != *country),
     );
     assert!(latency(&mut there().filter(is_in)) > 3.0 * elsewhere);
+}
+
+/// Nothing fired but where and when the incident was planted, and all of it is over; the table says so, and a recount of each
+/// day that fired finds recall below the rule's 0.6.
+#[track_caller]
+fn assert_alerts(ended: &Ended, told: &Written, documents: &Path) {
+    let planted = words_behind(ended, "Planted was one in ");
+    let [country, "from", first, "to", last] = planted[..] else {
+        panic!("{planted:?}")
+    };
+    let incident: RangeInclusive<Date> =
+        first.parse().expect("a date")..=last.trim_end_matches('.').parse().expect("a date");
+    let written = Documents::read_of(documents, "alerts");
+    let changes = || written.of("modelbeat.alert");
+    let of = |state| changes().filter(move |change| field(change, "alert.state") == state);
+    let fired: Vec<&Value> = of("firing").collect();
+    assert!(!fired.is_empty(), "nothing fired");
+    for change in &fired {
+        let text = |name| field(change, name).as_str().unwrap_or_default();
+        let start: Timestamp = text("window.start").parse().expect("a time");
+        let day = day_of(start);
+        assert_eq!(text("slice.value"), country, "{change}");
+        assert!(incident.contains(&day), "{change}");
+
+        let mut count = Count::default();
+        let rows = told.rows.values();
+        let is_of_it = |row: &&Row| {
+            row.country == country
+                && row.version == text("model.version")
+                && day_of(row.time) == day
+        };
+        rows.filter(is_of_it).for_each(|row| count.add(row));
+        assert!(count.recall() < 0.6, "{change}");
+
+        let is_over = |over: &&Value| field(over, "alert.id") == field(change, "alert.id");
+        let over = of("resolved").find(is_over).expect("it is over");
+        let over: Timestamp = field(over, "window.start")
+            .as_str()
+            .and_then(|start| start.parse().ok())
+            .expect("a time");
+        let line = line_with(ended, &format!("{day} {}", text("message")));
+        assert!(
+            line.ends_with(&format!("; over with {}", day_of(over))),
+            "{line}"
+        );
+    }
+    let shown = ended
+        .output
+        .lines()
+        .filter(|line| line.contains(" is firing for "));
+    assert_eq!(shown.count(), fired.len());
 }
 
 /// All that is in the folder is named, and nothing else.

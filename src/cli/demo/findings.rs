@@ -24,6 +24,8 @@ pub(super) struct Findings {
     /// Labels whose prediction never came.
     pub(super) orphans: usize,
     pub(super) incident: Option<Incident>,
+    /// Alerts that fired, in the order of their windows.
+    pub(super) alerts: Vec<Alert>,
     /// Files of documents, and their size.
     pub(super) files: usize,
     pub(super) bytes: u64,
@@ -72,6 +74,17 @@ pub(super) struct Incident {
     pub(super) cpu: Option<(f64, f64)>,
 }
 
+/// An alert that fired, and is over or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Alert {
+    /// The day that made it fire.
+    pub(super) day: Option<Timestamp>,
+    /// `recall-low-somewhere is firing for fraud 1, country FR: …`
+    pub(super) message: String,
+    /// The day that ended it.
+    pub(super) over: Option<Timestamp>,
+}
+
 /// Frauds of a country on a day: caught and missed.
 type Caught = BTreeMap<Timestamp, (u64, u64)>;
 
@@ -81,6 +94,7 @@ impl Findings {
         let files = files(folder)?;
         let mut windows = BTreeMap::new();
         let mut orphans = BTreeMap::new();
+        let mut alerts: BTreeMap<String, Alert> = BTreeMap::new();
         let mut busy: BTreeMap<Timestamp, f64> = BTreeMap::new();
         let mut found = Self::default();
         for (path, bytes) in files {
@@ -105,6 +119,8 @@ impl Findings {
                         orphans.insert(id, document["label"]["state"] == "orphan");
                     },
                 )?;
+            } else if name.contains("-alerts-") {
+                each(&path, |_| true, |_, document| note(&document, &mut alerts))?;
             } else if name.contains("-host-") {
                 each(
                     &path,
@@ -118,6 +134,10 @@ impl Findings {
                 )?;
             }
         }
+        found.alerts = alerts.into_values().collect();
+        found
+            .alerts
+            .sort_by(|one, other| (one.day, &one.message).cmp(&(other.day, &other.message)));
         found.orphans = orphans.values().filter(|is_orphan| **is_orphan).count();
         let mut countries: BTreeMap<String, Caught> = BTreeMap::new();
         for window in windows.values() {
@@ -143,6 +163,26 @@ impl Findings {
         found.rows.sort_by_key(key);
         found.incident = incident(&countries, &busy);
         Ok(found)
+    }
+}
+
+/// Takes down a change of an alert, if it is one that matters here.
+fn note(change: &Value, alerts: &mut BTreeMap<String, Alert>) {
+    let day = change["window"]["start"].as_str();
+    let day = day.and_then(|day| day.parse().ok());
+    let id = text(&change["alert"]["id"]);
+    match change["alert"]["state"].as_str() {
+        Some("firing") => {
+            let message = text(&change["message"]);
+            let over = None;
+            alerts.insert(id, Alert { day, message, over });
+        }
+        Some("resolved") => {
+            if let Some(alert) = alerts.get_mut(&id) {
+                alert.over = day;
+            }
+        }
+        _ => {}
     }
 }
 

@@ -59,11 +59,33 @@ impl Display for Table<'_> {
             counts.duplicates,
             findings.orphans,
         )?;
-        self.incident(out)
+        self.incident(out)?;
+        self.alerts(out)
     }
 }
 
 impl Table<'_> {
+    /// Days are those of the windows: when the agent found out is a matter of how fast the month is told.
+    fn alerts(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let alerts = &self.findings.alerts;
+        if alerts.is_empty() {
+            return writeln!(out, "\n  No alert fired.");
+        }
+        writeln!(
+            out,
+            "\n  Alerts that fired (the rules are in pipeline.yml):"
+        )?;
+        for alert in alerts {
+            let day = alert.day.map(|day| date(day).to_string());
+            write!(out, "  {} {}", day.unwrap_or_default(), alert.message)?;
+            match alert.over {
+                Some(day) => writeln!(out, "; over with {}", date(day))?,
+                None => writeln!(out, "; not over")?,
+            }
+        }
+        Ok(())
+    }
+
     fn incident(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let planted = &self.planted;
         let at = |ms| self.began + SignedDuration::from_millis(ms);

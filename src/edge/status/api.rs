@@ -1,10 +1,11 @@
 //! `GET /api/v1/status`: all that the page shows, as JSON. For people's scripts, too: its shape only grows.
 //!
 //! Moments are milliseconds since the epoch, ratios lie in 0..=1, and what has no value is absent. However much a pipeline
-//! holds, what is said of it is bounded: 500 series, 2,400 windows of history, 20 classes, 20 dead letters, 360 host
+//! holds, what is said of it is bounded: 50 alerts, 500 series, 2,400 windows of history, 20 classes, 20 dead letters, 360 host
 //! snapshots, and 200 characters of a text that comes from outside. No text of a record is among it: the log of dead
 //! letters is for those who may read the data folder.
 
+mod alerts;
 mod inputs;
 mod series;
 
@@ -24,6 +25,7 @@ use crate::edge::ship::Progress;
 use crate::flow::engine::{Load, View};
 use crate::flow::event::Timestamp;
 use crate::flow::quality::Task;
+use alerts::Alerts;
 use inputs::{Input, Sums};
 use series::{Series, Snapshot};
 
@@ -116,6 +118,8 @@ struct Told {
     waiting: Waiting,
     #[serde(skip_serializing_if = "Option::is_none")]
     shipping: Option<Shipping>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerts: Option<Alerts>,
     series: Vec<Series>,
     series_left_out: usize,
     host: Host,
@@ -206,6 +210,7 @@ fn pipeline(vitals: &Vitals) -> Told {
         totals: Sums::of(&report.totals, wiring),
         waiting: waiting(&report.load),
         shipping: wiring.map(|wiring| shipping(&wiring.shipping, durable)),
+        alerts: report.alerts.as_ref().map(Alerts::of),
         series: view.map_or_else(Vec::new, |view| series::all(view, ended)),
         series_left_out: view.map_or(0, |view| view.left_out),
         host: Host {

@@ -16,8 +16,11 @@ use super::ledger::Ledger;
 use crate::edge::budget::{Budget, Share};
 use crate::edge::now::now;
 use crate::edge::{journal, receive, sample, ship, tail};
-use crate::flow::engine::{Checkpoint, Intake, Load, Totals, View};
+use crate::flow::engine::{AlertsView, Checkpoint, Intake, Load, Totals, View};
 use crate::flow::event::{InputId, SourceKey, Timestamp};
+
+/// Alerts of a pipeline that are shown: those that fire before the others, of each the newest. A screen holds some twenty.
+pub const ALERTS_MAX: usize = 50;
 
 /// All pipelines of this process. Clones share it.
 #[derive(Clone, Debug)]
@@ -115,6 +118,8 @@ pub struct Report {
     pub load: Load,
     /// Up to where each source is taken in.
     pub offsets: BTreeMap<SourceKey, u64>,
+    /// The alerts that are not over, at most [`ALERTS_MAX`]; `None` if there are no rules.
+    pub alerts: Option<AlertsView>,
     /// Quality, as last looked at; `None` before the first look.
     pub view: Option<Arc<View>>,
     /// Time on the engine's thread that the last checkpoint took.

@@ -14,7 +14,8 @@ use super::board::{Durable, Queues, Report, Vitals, Wiring};
 use super::page::{Labels, Page, with};
 use super::quality;
 use crate::edge::dead_letters;
-use crate::flow::engine::Load;
+use crate::flow::alert::{Phase, Severity};
+use crate::flow::engine::{AlertsView, Load};
 
 /// Adds one pipeline.
 pub(super) fn add(page: &mut Page, vitals: &Vitals) {
@@ -30,6 +31,9 @@ pub(super) fn add(page: &mut Page, vitals: &Vitals) {
     }
     add_load(page, &pipeline, &report.load);
     add_checkpoint(page, &pipeline, &report, durable);
+    if let Some(alerts) = &report.alerts {
+        add_alerts(page, &pipeline, alerts);
+    }
     if let Some(view) = &report.view {
         quality::add(page, &pipeline, view);
     }
@@ -136,6 +140,23 @@ fn add_load(page: &mut Page, pipeline: &Labels, load: &Load) {
         pipeline,
         load.early_labels as f64,
     );
+}
+
+/// Nine samples a pipeline: which alerts they are, the page and the documents say.
+fn add_alerts(page: &mut Page, pipeline: &Labels, alerts: &AlertsView) {
+    for phase in [Phase::Pending, Phase::Firing, Phase::Acknowledged] {
+        for severity in [Severity::Info, Severity::Warning, Severity::Critical] {
+            let labels = with(pipeline, "phase", phase.name());
+            let labels = with(&labels, "severity", severity.name());
+            let count = alerts.counts.get(&(phase, severity)).copied();
+            page.gauge(
+                "modelbeat_alerts",
+                "Alerts that are not over: pending (bad, but not yet for long enough), firing, or acknowledged (somebody has seen it)",
+                &labels,
+                count.unwrap_or_default() as f64,
+            );
+        }
+    }
 }
 
 fn add_checkpoint(page: &mut Page, pipeline: &Labels, report: &Report, durable: Option<&Durable>) {

@@ -13,6 +13,7 @@
 mod outbox;
 mod silence;
 mod state;
+mod withheld;
 mod words;
 
 use std::collections::BTreeMap;
@@ -216,17 +217,14 @@ impl Book {
         true
     }
 
-    /// The alerts that are not over.
-    pub fn active(&self) -> impl Iterator<Item = Active> {
+    /// The alerts that are not over: where each stands, and its latest change to pending or firing.
+    pub fn active(&self) -> impl Iterator<Item = (Phase, &Event)> {
         let alerts = self.watched.iter().flat_map(|watched| {
             let subjects = watched.subjects.values();
             let alerts = subjects.filter_map(|known| known.alert.as_ref());
             alerts.chain(&watched.silent.alert)
         });
-        alerts.map(|alert| Active {
-            phase: alert.phase,
-            event: (*alert.event).clone(),
-        })
+        alerts.map(|alert| (alert.phase, &*alert.event))
     }
 
     fn hurry(&mut self, now: Timestamp) {

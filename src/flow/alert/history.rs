@@ -117,6 +117,11 @@ impl History {
         true
     }
 
+    /// Forgets a window.
+    pub(super) fn remove(&mut self, start: Timestamp) {
+        self.0.remove(&start);
+    }
+
     /// Windows whose time has come by `now`, oldest first.
     pub(super) fn due(&self, now: Timestamp) -> Vec<(Timestamp, Window)> {
         let due = |window: &Window| window.due.is_some_and(|due| due <= now);

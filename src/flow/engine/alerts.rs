@@ -3,15 +3,56 @@
 //! Windows are read into the book as they are published (`publish`). What it decides waits for a durable checkpoint; only the
 //! end of all data does not wait, since what is decided there is decided again after a kill.
 
-use crate::flow::alert::{Active, Told};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::flow::alert::{Active, Phase, Severity, Told};
 use crate::flow::document::{Action, Dataset, Documents};
 use crate::flow::engine::{Engine, key_of_id};
 use crate::flow::event::Timestamp;
 
+/// The alerts that are not over, for somebody who looks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertsView {
+    /// Those that fire, then those that somebody has seen, then those that are pending; of each the newest first.
+    pub shown: Vec<Active>,
+    /// How many there are, shown or not.
+    pub counts: BTreeMap<(Phase, Severity), usize>,
+}
+
+impl AlertsView {
+    /// Alerts that are not shown.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.counts.values().sum::<usize>() - self.shown.len()
+    }
+}
+
 impl Engine {
-    /// The alerts that are not over.
-    pub fn alerts(&self) -> impl Iterator<Item = Active> {
-        self.state.alerts.active()
+    /// The alerts that are not over, at most `max` of them; `None` if the pipeline has no alert rules.
+    #[must_use]
+    pub fn alerts(&self, max: usize) -> Option<AlertsView> {
+        if !self.has_rules() {
+            return None;
+        }
+        let mut view = AlertsView::default();
+        let mut all: Vec<_> = self.state.alerts.active().collect();
+        for (phase, event) in &all {
+            *view.counts.entry((*phase, event.severity)).or_default() += 1;
+        }
+        let place = |phase| match phase {
+            Phase::Firing => 0,
+            Phase::Acknowledged => 1,
+            Phase::Pending | Phase::Resolved => 2,
+        };
+        all.sort_unstable_by_key(|(phase, event)| (place(*phase), Reverse(event.at), &event.alert));
+        all.truncate(max);
+        let shown = all.into_iter().map(|(phase, event)| Active {
+            phase,
+            event: event.clone(),
+        });
+        view.shown = shown.collect();
+        Some(view)
     }
 
     /// True if the pipeline has alert rules.

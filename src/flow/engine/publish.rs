@@ -213,7 +213,11 @@ impl Press<'_> {
             ..
         } = *self;
         // An earlier revision may have been told, before somebody else made it a way to tell of a small group.
-        let told = match self.small.get(key) {
+        let telling = self.small.get(key);
+        if telling != Telling::All {
+            alerts.withhold(&identity, now);
+        }
+        let told = match telling {
             Telling::All => true,
             Telling::OnlyThatItIs => false,
             Telling::Nothing => return,

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::agent::{Agent, Home, Modelbeat};
 use crate::browser::Page;
+use crate::status::scrape;
 
 const PIPELINE: &str = "
 pipeline: small
@@ -16,6 +17,9 @@ windows: [1h]
 quality: {min_support: 5}
 publish_every: 1s
 join: {hold: 0s}
+alerts:
+  rules:
+    - {name: accuracy-low, metric: quality.accuracy, window: 1h, below: 0.95, on: value, wait: 1s, slices: [channel], severity: critical}
 output: {file: {path: out}}
 ";
 
@@ -59,6 +63,21 @@ impl Small {
         }
     }
 
+    /// How many alerts `/metrics` counts.
+    pub(super) fn alerts_in_metrics(&self, phase: &str, severity: &str) -> f64 {
+        let address = self.address.trim_start_matches("http://");
+        let scrape = scrape(address.trim_end_matches('/'));
+        let labels = [
+            ("pipeline", "small"),
+            ("phase", phase),
+            ("severity", severity),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let series = ("modelbeat_alerts".to_owned(), labels.into());
+        let found = scrape.samples().find(|(of, _)| **of == series);
+        found.expect("a sample").1
+    }
+
     /// The page, once it shows all of the log.
     #[track_caller]
     pub(super) fn open(&self) -> Page {
@@ -75,6 +94,19 @@ impl Small {
         );
         page
     }
+}
+
+/// An hour two days later in which no answer in this slice is right.
+pub(super) fn bad_hour(channel: &str) -> String {
+    let [model, version, ..] = HOSTILE;
+    let lines = (0..10).flat_map(|at| {
+        let (id, time) = (1_000 + at, START + 172_800 + at);
+        [
+            json!({ "event": "prediction", "id": id, "ts": time, "model": model, "version": version, "channel": channel, "predicted": "plain" }),
+            json!({ "event": "label", "id": id, "ts": time, "actual": "other" }),
+        ]
+    });
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 fn events() -> String {

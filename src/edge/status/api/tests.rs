@@ -32,7 +32,11 @@ const HOUR: i64 = 3_600_000;
 
 /// Three predictions at nine, all labelled, and one at ten: as it is at half past ten.
 fn told(task: &str) -> Value {
-    let text = PIPELINE.replace("TASK", task);
+    told_with(task, "")
+}
+
+fn told_with(task: &str, more: &str) -> Value {
+    let text = PIPELINE.replace("TASK", task) + more;
     let config = Config::parse("fraud.yml", &text, &|_| None).unwrap();
     let mut engine = Engine::new(config.engine).unwrap();
     let lines = [
@@ -78,6 +82,8 @@ fn told(task: &str) -> Value {
         host_max: 9,
     };
     let a_minute_later = half_past_ten.plus(60_000);
+    // What is published is held against the rules.
+    engine.advance(a_minute_later, &mut Documents::default());
     let view = engine.view(a_minute_later, bounds, &mut Looked::default());
     let board = Board::new(true);
     let vitals = board.enter("fraud");
@@ -85,6 +91,7 @@ fn told(task: &str) -> Value {
     vitals.reports(Report {
         totals: engine.totals().clone(),
         load: engine.load(),
+        alerts: engine.alerts(1),
         view: Some(view.into()),
         ..Report::default()
     });
@@ -135,6 +142,18 @@ fn a_binary_pipeline_is_told_in_full() {
         Some(&1.into())
     );
     insta::assert_json_snapshot!(told);
+}
+
+/// Of the two countries one value is a hostile text; one alert is shown, and one is left out.
+#[test]
+fn alerts_are_told_where_there_are_rules() {
+    let rules = "agent: {id: a}\nalerts: {rules: [{name: few, metric: counts.predictions, below: 3, min_support: 1, wait: 0s, severity: critical, slices: [country]}]}\n";
+    let told = told_with("binary, positive: \"1\"", rules);
+    let mut alerts = told["pipelines"][0]["alerts"].clone();
+    // It is a hash of all that the alert is about.
+    let id = alerts["active"][0]["id"].take();
+    assert_eq!(id.as_str().map(str::len), Some(22), "{id}");
+    insta::assert_json_snapshot!(alerts);
 }
 
 #[test]

@@ -12,6 +12,8 @@ const by = (id) => document.getElementById(id);
 const chosen = new URLSearchParams(location.hash.slice(1));
 const order = { by: "predictions", down: true };
 const guessed = {};
+/** Alerts that have been shown to fire; undefined before the first answer. */
+let firing;
 let token = sessionStorage.getItem("token");
 let answer;
 let tag;
@@ -148,6 +150,7 @@ function show() {
   document.title = seen.pipeline.pipeline + " · modelbeat";
   const metrics = words.METRICS[seen.pipeline.task?.kind] || words.METRICS.binary;
   showVerdict(seen.pipeline);
+  showAlerts(seen.pipeline);
   showTiles(seen, metrics);
   showCharts(seen, metrics);
   showConfusion(seen);
@@ -165,6 +168,51 @@ function showVerdict(pipeline) {
   const said = [...pipeline.reasons, ...pipeline.notes];
   by("reasons").hidden = said.length === 0;
   keep(by("reasons"), said, (text) => make("li", { text }), () => {});
+}
+
+function showAlerts({ alerts }) {
+  by("alerts-section").hidden = !alerts;
+  tellOfAlerts();
+  if (!alerts) return;
+  const { active, left_out: left } = alerts;
+  const many = (state) => active.filter((alert) => alert.state === state).length;
+  const counts = ["firing", "acknowledged", "pending"].filter((state) => many(state) > 0).map((state) => many(state) + " " + state);
+  setText(by("alerts-note"), active.length === 0 ? "No alert fires." : counts.join(", ") + "." + (left > 0 ? " " + words.count(left) + " more are left out." : ""));
+  by("alerts").closest(".scroll").hidden = active.length === 0;
+  const columns = [
+    { name: "rule", label: "Rule" }, { name: "severity", label: "Severity" }, { name: "state", label: "State" }, { name: "about", label: "About" },
+    { name: "window", label: "Window" }, { name: "value", label: "Value", number: true }, { name: "since", label: "Since" }, { name: "reason", label: "Why" },
+  ];
+  table(by("alerts"), columns, active.map((alert) => ({
+    key: alert.id,
+    data: { alert: alert.id, rule: alert.rule, severity: alert.severity, state: alert.state, model: alert.model, version: alert.version, slice: alert.slice, sliceValue: alert.slice_value },
+    cells: [
+      { text: alert.rule, head: true }, { text: words.severity(alert.severity), field: "severity" },
+      { text: alert.state + (alert.muted ? ", muted" : ""), field: "state" }, { text: about(alert), field: "about", wide: true },
+      { text: alert.start === undefined ? "–" : words.stretch(alert.start, alert.end), value: alert.start, field: "window" },
+      { text: measured(alert), value: alert.value, field: "value", title: alert.threshold },
+      { text: words.moment(alert.fired ?? alert.began), value: alert.fired ?? alert.began, field: "since" },
+      { text: alert.reason, field: "reason", wide: true },
+    ],
+  })));
+}
+
+/** Those of all pipelines that fire now and did not at the answer before are said once, to whom the page is read out. */
+function tellOfAlerts() {
+  const now = answer.pipelines.flatMap((pipeline) => pipeline.alerts?.active || []).filter((alert) => alert.state === "firing");
+  const fresh = firing ? now.filter((alert) => !firing.has(alert.id)) : [];
+  firing = new Set(now.map((alert) => alert.id));
+  if (fresh.length > 0) setText(by("alerts-news"), fresh.map((alert) => alert.severity + ": " + alert.rule + " fires for " + about(alert)).join("; "));
+}
+
+function about(alert) {
+  if (alert.model === undefined) return "the pipeline";
+  return alert.model + (alert.version ? " " + alert.version : "") + (alert.slice_value === undefined ? "" : ", " + alert.slice + " = " + alert.slice_value);
+}
+
+function measured({ metric = "", value }) {
+  const name = metric.replace(/^quality\./, "");
+  return words.NAMES[name] && value !== undefined ? words.metric(name, value) : words.plain(value);
 }
 
 function showTiles({ pipeline, main }, metrics) {

@@ -39,6 +39,9 @@ export function metric(name, value) {
   return PLAIN.has(name) ? plain(value) : share(value);
 }
 
+/** How bad an alert is: a mark that can be told apart without colours, and a word. */
+export const severity = (name) => ({ critical: "▲ ", warning: "◆ " }[name] || "○ ") + name;
+
 /** True where 0 and 1 are the ends of what can be. */
 export const isShare = (name) => !PLAIN.has(name);
 

@@ -67,6 +67,23 @@ struct Scene {
     told: Vec<Told>,
 }
 
+/// The window that begins so many hours after nine.
+fn window(hour: i64) -> WindowIdentity<'static> {
+    let start = Timestamp(NINE + hour * HOUR);
+    WindowIdentity {
+        pipeline: "p",
+        agent_id: "a",
+        model: "fraud",
+        version: "7",
+        slice_name: "_all",
+        slice_value: None,
+        length: Length::Fixed(HOUR),
+        start,
+        from: start,
+        until: start.plus(HOUR),
+    }
+}
+
 impl Scene {
     fn of(settings: Settings) -> Self {
         let mut book = Book::new(settings.clone(), "p", "a");
@@ -83,19 +100,7 @@ impl Scene {
 
     /// The window that begins so many hours after nine has recalled `hits` of `trials`.
     fn publish(&mut self, hour: i64, hits: u64, trials: u64) {
-        let start = Timestamp(NINE + hour * HOUR);
-        let window = WindowIdentity {
-            pipeline: "p",
-            agent_id: "a",
-            model: "fraud",
-            version: "7",
-            slice_name: "_all",
-            slice_value: None,
-            length: Length::Fixed(HOUR),
-            start,
-            from: start,
-            until: start.plus(HOUR),
-        };
+        let window = window(hour);
         self.book
             .read(&window, numbers(&|_| share(hits, trials)), self.now);
     }
@@ -223,7 +228,7 @@ fn late_labels_repair_a_window_at_once_but_are_not_looked_at_one_by_one() {
     let ids: Vec<String> = scene
         .book
         .active()
-        .map(|active| active.event.alert)
+        .map(|(_, event)| event.alert.clone())
         .collect();
     scene.publish(0, 200, 210);
     scene.wait_until(62);
@@ -233,7 +238,7 @@ fn late_labels_repair_a_window_at_once_but_are_not_looked_at_one_by_one() {
     let again: Vec<String> = scene
         .book
         .active()
-        .map(|active| active.event.alert)
+        .map(|(_, event)| event.alert.clone())
         .collect();
     assert!(
         ids.len() == 1 && again.len() == 1 && ids != again,
@@ -279,11 +284,30 @@ fn nothing_is_told_before_it_is_durable_and_then_once() {
 }
 
 #[test]
+fn what_is_withheld_after_it_was_told_is_over_and_not_told_again() {
+    let mut scene = Scene::of(settings(vec![recall_below(0.85, Basis::Bound, 1)]));
+    scene.publish(0, 160, 212);
+    scene.wait_until(61);
+    assert_eq!(scene.story().len(), 1);
+    scene.book.withhold(&window(1), scene.now);
+    assert_eq!(scene.book.active().count(), 1, "another window");
+    scene.book.withhold(&window(0), scene.now);
+    assert_eq!(scene.book.active().count(), 0);
+    scene.save();
+    let [over] = std::mem::take(&mut scene.told).try_into().unwrap();
+    assert_eq!(over.event.phase, Phase::Resolved);
+    let numbers = (over.event.value, over.event.interval, over.event.support);
+    assert_eq!(numbers, (None, None, None));
+    scene.wait_until(200);
+    assert_eq!(scene.story(), [""; 0]);
+}
+
+#[test]
 fn somebody_has_seen_it() {
     let mut scene = Scene::of(settings(vec![recall_below(0.85, Basis::Bound, 1)]));
     scene.publish(0, 160, 212);
     scene.wait_until(61);
-    let id = scene.book.active().next().unwrap().event.alert;
+    let id = scene.book.active().next().unwrap().1.alert.clone();
     assert!(!scene.book.acknowledge("other", scene.now));
     assert!(scene.book.acknowledge(&id, scene.now));
     assert!(!scene.book.acknowledge(&id, scene.now), "once");
