@@ -28,8 +28,8 @@ pub(super) struct Wishes<'w> {
     pub(super) agent_id: &'w str,
     /// Where labels are received.
     pub(super) port: u16,
-    /// How long three days of the month take.
-    pub(super) three_days_ms: i64,
+    /// How long five days of the month take.
+    pub(super) five_days_ms: i64,
     pub(super) elasticsearch: Option<Elasticsearch<'w>>,
 }
 
@@ -168,16 +168,16 @@ publish_every: 5s
 # Measured on this host while the demo runs (the simulated server, which is this very process, really computes while it
 # has its incident), and stamped with the time of the month by `modelbeat demo` alone.
 host: {{every: 1s, process: {{pid: {pid}}}}}
-# A day is looked at when its labels have had three days of the month to come. `modelbeat alerts test` tries other rules.
+# A day is looked at when its labels have had five days of the month to come, and one bad day is not enough.
 alerts:
   rules:
-    - {{name: recall-low-somewhere, metric: quality.recall, window: 1d, below: 0.6, slices: [country], min_support: 15,
-       wait: {wait_ms}ms, severity: critical}}
+    - {{name: recall-low-somewhere, metric: quality.recall, window: 1d, below: 0.65, for: 2, slices: [country],
+       min_support: 15, wait: {wait_ms}ms, severity: critical}}
 output:
   file: {{path: {documents}}}
 {elasticsearch}",
             pid = std::process::id(),
-            wait_ms = wishes.three_days_ms,
+            wait_ms = wishes.five_days_ms,
         )
     }
 }
@@ -238,7 +238,7 @@ mod tests {
             let wishes = Wishes {
                 agent_id: "demo-7",
                 port: 9701,
-                three_days_ms: 9_000,
+                five_days_ms: 15_000,
                 elasticsearch: Some(Elasticsearch {
                     url: "http://127.0.0.1:9200",
                     ca: None,

@@ -330,7 +330,7 @@ fn write_pipeline(
     let written = folder.write_pipeline(&Wishes {
         agent_id: &format!("demo-{run}"),
         port,
-        three_days_ms: i64::from(arguments.seconds) * 1_000 * 3 / DAYS,
+        five_days_ms: i64::from(arguments.seconds) * 1_000 * 5 / DAYS,
         elasticsearch: elasticsearch.map(|url| Elasticsearch {
             url,
             ca: arguments.elasticsearch_ca.as_deref(),
