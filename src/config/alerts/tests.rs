@@ -15,6 +15,7 @@ fn rules(lines: &[&str]) -> Vec<Rule> {
         "pipeline: p\ninputs: [{{type: file, paths: [a.log]}}]\n\
          mapping: {{prediction: {{id: id, time: t, model: m, predicted: y, score: s, slices: {{country: c}}}}}}\n\
          task: {{kind: binary, positive: fraud}}\nwindows: [1h, cumulative]\nquality: {{min_support: 77}}\n\
+         notify: [{{name: ops, type: exec, command: [page]}}]\n\
          alerts:\n  rules:\n{rules}output: {{file: {{path: out}}}}\n"
     );
     let config = Config::parse("test.yml", &text, &|_| None);
