@@ -64,7 +64,7 @@ impl Small {
     }
 
     /// How many alerts `/metrics` counts.
-    pub(super) fn alerts_in_metrics(&self, phase: &str, severity: &str) -> f64 {
+    pub(super) fn alerts_in_metrics(&self, phase: &str, severity: &str) -> String {
         let address = self.address.trim_start_matches("http://");
         let scrape = scrape(address.trim_end_matches('/'));
         let labels = [
@@ -75,7 +75,7 @@ impl Small {
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let series = ("modelbeat_alerts".to_owned(), labels.into());
         let found = scrape.samples().find(|(of, _)| **of == series);
-        found.expect("a sample").1
+        found.expect("a sample").1.to_string()
     }
 
     /// The page, once it shows all of the log.

@@ -56,7 +56,8 @@ struct Subject {
 
 #[derive(Serialize)]
 struct Window {
-    window: String,
+    #[serde(rename = "window")]
+    length: String,
     start: i64,
     end: i64,
 }
@@ -93,7 +94,7 @@ fn alert(Active { phase, event }: &Active) -> Alert {
             .window
             .as_ref()
             .map(|At { start, end, length }| Window {
-                window: length.clone(),
+                length: length.clone(),
                 start: start.0,
                 end: end.0,
             }),
