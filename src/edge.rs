@@ -18,4 +18,5 @@ pub mod spool;
 pub mod state;
 pub mod status;
 pub mod tail;
+mod torn;
 pub mod write;

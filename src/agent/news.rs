@@ -22,7 +22,8 @@ pub(super) fn listen(
     }
 }
 
-/// Logs each change, one that fires as loudly as it is bad.
+/// Logs each change, one that fires as loudly as it is bad. Every kind has a line of code of its own, since the log bounds what one
+/// place may say: many that are pending must not silence one that is over.
 pub(super) fn log(changes: &[Event]) {
     for event in changes {
         let Event { alert, rule, .. } = event;

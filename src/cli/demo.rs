@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{KibanaArguments, address, log};
+use crate::cli::{KibanaArguments, address, log, run};
 use crate::edge::status;
 use stage::Stage;
 
@@ -70,11 +70,7 @@ pub fn demo(arguments: &Arguments) -> ExitCode {
     if arguments.kibana.kibana.is_some() && arguments.elasticsearch.is_none() {
         return log::fail("--kibana needs --elasticsearch: it shows what is there", 2);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
+    let runtime = match run::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };

@@ -2,8 +2,10 @@
 
 mod reload;
 
+use std::io;
 use std::process::ExitCode;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,11 +39,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         letters_only: false,
         grace: arguments.grace,
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return log::fail(&format!("cannot start: {error}"), 1),
     };
@@ -55,6 +53,14 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     // A reader of a hung file system must not keep the process from ending.
     runtime.shutdown_background();
     code
+}
+
+/// What agents run on: the engine and the tailer have threads of their own.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }
 
 /// What the command line says goes before what the file says.

@@ -270,18 +270,11 @@ fn target(section: &mut Section<'_>, kind: Address, timeout: Duration) -> Option
 }
 
 fn checked(text: &str) -> Result<Url, Complaint> {
-    let help = "write http:// or https://, a host, and what is behind it";
-    let url = Url::parse(text).map_err(|_| Complaint::new("is not a URL", help))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Complaint::new("is neither http nor https", help));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Complaint::new(
-            "holds a user or password",
-            "write them as `token:`, or as `username:` and `password:` where these are known",
-        ));
-    }
-    Ok(url)
+    values::url(
+        text,
+        "write http:// or https://, a host, and what is behind it",
+        "write them as `token:`, or as `username:` and `password:` where these are known",
+    )
 }
 
 /// User and password, both or neither.

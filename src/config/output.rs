@@ -197,16 +197,7 @@ pub(super) fn spool_bytes(text: &str) -> Result<u64, Complaint> {
 
 fn url(text: &str) -> Result<Url, Complaint> {
     let help = "write http:// or https://, a host and a port, such as https://es.example:9200";
-    let url = Url::parse(text).map_err(|_| Complaint::new("is not a URL", help))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Complaint::new("is neither http nor https", help));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Complaint::new(
-            "holds a user or password",
-            "write them as `username:` and `password:`",
-        ));
-    }
+    let url = values::url(text, help, "write them as `username:` and `password:`")?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Complaint::new("has a query or fragment", help));
     }

@@ -5,6 +5,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use crate::flow::windows::Length;
 
 const SECOND: u64 = 1_000;
@@ -25,6 +27,18 @@ impl Complaint {
             help: help.into(),
         }
     }
+}
+
+/// An address of HTTP. `help` says how to write one, `sign_in` where a user and a password belong.
+pub(super) fn url(text: &str, help: &str, sign_in: &str) -> Result<Url, Complaint> {
+    let url = Url::parse(text).map_err(|_| Complaint::new("is not a URL", help))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Complaint::new("is neither http nor https", help));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Complaint::new("holds a user or password", sign_in));
+    }
+    Ok(url)
 }
 
 pub(super) fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Complaint> {

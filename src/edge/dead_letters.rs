@@ -24,7 +24,7 @@ mod sitting;
 mod twins;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,7 @@ use tracing::warn;
 use crate::edge::now::now;
 use crate::edge::operations::Operations;
 use crate::edge::segments::sync_folder;
+use crate::edge::torn::end_torn_line;
 use crate::flow::document::{DeadLetter, Subject};
 use crate::flow::event::Timestamp;
 use crate::flow::operation::{Action, Operation};
@@ -330,20 +331,6 @@ fn written(time: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(time.0)
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_string()
-}
-
-/// A crash may have cut the last line short: what comes now begins on a line of its own.
-fn end_torn_line(file: &mut File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    if length > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::Start(length - 1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::TestArguments;
 use crate::agent::{self, Options};
-use crate::cli::{check, log};
+use crate::cli::{check, log, run};
 use crate::config::Config;
 use crate::edge::tail::{self, StartAt, WatchMode};
 use crate::edge::{status, write};
@@ -97,11 +97,7 @@ fn once(config: Config, folder: &Path) -> Result<(), String> {
         letters_only: false,
         grace: Duration::from_secs(10),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = run::runtime().map_err(|error| format!("cannot start: {error}"))?;
     let vitals = status::Board::new(false).enter(&config.engine.pipeline);
     let ran = runtime.block_on(Box::pin(agent::run(
         config,

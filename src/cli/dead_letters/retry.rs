@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Error, RetryArguments};
 use crate::agent::{self, Options};
-use crate::cli::check;
+use crate::cli::{check, run};
 use crate::config::Config;
 use crate::edge::checkpoint::{self, FolderError};
 use crate::edge::dead_letters::{Entry, Fate, Line, Sitting, Twins, handed_back, open, resend};
@@ -38,11 +38,8 @@ pub(super) fn retry(arguments: &RetryArguments) -> Result<ExitCode, Error> {
     if !folder.is_dir() {
         return Err(Error::NoData(folder));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Undone(format!("cannot start: {error}")))?;
+    let runtime =
+        run::runtime().map_err(|error| Error::Undone(format!("cannot start: {error}")))?;
     let code = runtime.block_on(async {
         let mut retry = Retry::new(config, folder);
         retry.sift(arguments).await?;

@@ -1,11 +1,12 @@
 //! The log's files: appended to under a lock, rolled, and read back by number.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{FILES_MAX, ROLL_BYTES};
+use crate::edge::torn::end_torn_line;
 use crate::flow::event::Timestamp;
 use crate::flow::operation::{Entry, Operation};
 
@@ -204,18 +205,4 @@ fn lock_to_read(folder: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// A crash may have cut the last line short: what comes now begins on a line of its own.
-fn end_torn_line(file: &mut File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    if length > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::Start(length - 1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    Ok(())
 }
