@@ -19,7 +19,9 @@ use crate::flow::json;
 
 pub use letter::{DeadLetter, Kept, Reading, Subject};
 pub use name::{Dataset, Indices, Tag, key_of_id, window_id};
-pub use prediction::{HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id};
+pub use prediction::{
+    HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id, write_label_update,
+};
 pub use window::{WindowDocument, WindowIdentity};
 
 /// Documents and dead letters of one step of the engine, in the order they were made.

@@ -66,6 +66,23 @@ pub(crate) fn field<'d>(document: &'d Value, name: &str) -> &'d Value {
     name.split('.').fold(document, |inner, part| &inner[part])
 }
 
+/// Does to a stored document what the script of a label's update does; false: it does nothing.
+pub(crate) fn relabel(stored: &mut Value, update: &Value) -> bool {
+    let params = &update["script"]["params"];
+    let (was, is) = (&stored["label"], &params["label"]);
+    let is_older = match (was["time"].as_str(), is["time"].as_str()) {
+        (Some(was), Some(is)) if was != is => is < was,
+        _ => is["revision"].as_i64().unwrap_or(0) < was["revision"].as_i64().unwrap_or(-1),
+    };
+    let changes = was != is && !is_older;
+    if changes {
+        for (name, part) in params.as_object().expect("a part of a document") {
+            stored[name] = part.clone();
+        }
+    }
+    changes
+}
+
 fn canonical(hit: &Value, prefix: &str) -> (String, String) {
     let text = |name: &str| hit[name].as_str().expect("every hit has one").to_owned();
     let index = text("_index");

@@ -35,6 +35,7 @@ mod gpu;
 mod http_equals_file;
 mod kibana;
 mod late_labels;
+mod late_updates;
 mod law;
 mod nannyml;
 mod notify;

@@ -175,7 +175,7 @@ fn documents(task: Task, answers: [&str; 2]) -> Vec<(String, Value)> {
         let mut source: Value = serde_json::from_slice(source).unwrap();
         if let Some(upsert) = source.get_mut("upsert") {
             source = upsert.take();
-        } else if let Some(part) = source.get_mut("doc") {
+        } else if let Some(part) = source.pointer_mut("/script/params") {
             source = part.take();
         }
         (item.index.to_string(), source)

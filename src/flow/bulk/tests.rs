@@ -111,34 +111,6 @@ fn a_refused_document_keeps_all_that_a_retry_needs() {
 }
 
 #[test]
-fn a_label_revives_as_an_update_that_undoes_no_later_one() {
-    let letter = |action: &str, text: &str| DeadLetter {
-        reason: String::new(),
-        origin: "i/7".to_owned(),
-        position: None,
-        text: text.to_owned(),
-        action: Some(format!(
-            "{{\"{action}\":{{\"_index\":\"i\",\"_id\":\"7\"}}}}"
-        )),
-        record: None,
-        notifier: None,
-    };
-    let revived = |letter: &DeadLetter| -> serde_json::Value {
-        let mut documents = Documents::default();
-        assert!(revive(letter, &mut documents));
-        let text = String::from_utf8(documents.bytes).unwrap();
-        serde_json::from_str(text.lines().nth(1).unwrap()).unwrap()
-    };
-    let text = r#"{"doc":{"label":{"revision":2}},"upsert":{"a":1}}"#;
-    let update = revived(&letter("update", text));
-    assert_eq!(update["script"]["params"]["doc"]["label"]["revision"], 2);
-    assert_eq!(update["upsert"]["a"], 1);
-    assert!(update.get("doc").is_none());
-    // Only an update can be undone by one.
-    assert!(revived(&letter("index", text)).get("script").is_none());
-}
-
-#[test]
 fn a_refused_document_revives_as_it_was() {
     let sent = documents("update", [3, 4]);
     let refused = request("update", 3..5)

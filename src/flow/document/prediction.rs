@@ -109,6 +109,37 @@ impl PredictionDocument<'_, '_> {
     }
 }
 
+/// Writes the label part over what is stored, unless that is newer: no write that comes late beats a later one.
+///
+/// A request of ours may still wait in the cluster when the next one is done: it timed out, or the agent that sent it was
+/// killed. Windows are safe from it by their external version, which `update` does not know. So this rule of
+/// [`Truth::against`](crate::flow::join::Truth::against) is kept by the cluster, too: the latest label time wins, and of
+/// equal times the label that was changed more often. What is there already is not written again.
+const UNLESS_NEWER: &str = "def s=ctx._source;def n=params.label;def w=s.label?:[:];\
+    def c=w.time==null||n.time==null?0:w.time.compareTo(n.time);\
+    if(w.equals(n)||c>0||c==0&&(w.revision?:-1)>(n.revision?:0)){ctx.op='none'}else{s.putAll(params)}";
+
+/// Writes the source line of an `update`: `part`, and, where it is still at hand, the whole document's head for the case
+/// that none is stored.
+pub fn write_label_update(part: &LabelPart<'_>, head: Option<&[u8]>, out: &mut Vec<u8>) {
+    // Nothing in the script has to be escaped.
+    out.extend_from_slice(b"{\"script\":{\"source\":\"");
+    out.extend_from_slice(UNLESS_NEWER.as_bytes());
+    out.extend_from_slice(b"\",\"params\":{");
+    let start = out.len();
+    part.write(out);
+    let end = out.len();
+    out.extend_from_slice(b"}}");
+    if let Some(head) = head {
+        out.extend_from_slice(b",\"upsert\":");
+        out.extend_from_slice(head);
+        out.push(b',');
+        out.extend_from_within(start..end);
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
 /// The part of a prediction's document that a label changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LabelPart<'a> {

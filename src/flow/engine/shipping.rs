@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::flow::decode::Record;
 use crate::flow::document::{
     Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, prediction_id,
+    write_label_update,
 };
 use crate::flow::engine::held::HeldPrediction;
 use crate::flow::engine::{Engine, Index};
@@ -76,19 +77,7 @@ impl Engine {
         };
         let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
         out.add(Action::Update, &index, &id, key, |bytes| {
-            bytes.extend_from_slice(b"{\"doc\":{");
-            let start = bytes.len();
-            part.write(bytes);
-            let end = bytes.len();
-            bytes.push(b'}');
-            if let Some(held) = held {
-                bytes.extend_from_slice(b",\"upsert\":");
-                bytes.extend_from_slice(&held.head);
-                bytes.push(b',');
-                bytes.extend_from_within(start..end);
-                bytes.push(b'}');
-            }
-            bytes.push(b'}');
+            write_label_update(&part, held.as_ref().map(|held| held.head.as_slice()), bytes);
         });
     }
 
@@ -138,9 +127,7 @@ impl Engine {
                     let (id, key) = self.name_of_open(&open);
                     let index = self.compiled.indices.name(Dataset::Prediction, open.time);
                     out.add(Action::Update, &index, &id, key, |bytes| {
-                        bytes.extend_from_slice(b"{\"doc\":{");
-                        LabelPart::Expired.write(bytes);
-                        bytes.extend_from_slice(b"}}");
+                        write_label_update(&LabelPart::Expired, None, bytes);
                     });
                 }
             }

@@ -137,7 +137,7 @@ impl Index {
                 }
                 _ => {
                     if let Some((_, stored)) = self.0.get_mut(&id) {
-                        merge(stored, &source["doc"]);
+                        merge(stored, &source["script"]["params"]);
                     } else {
                         assert!(source.get("upsert").is_some(), "update of nothing: {id}");
                         self.0.insert(id, (0, source["upsert"].take()));

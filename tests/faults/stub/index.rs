@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::documents::relabel;
+
 /// Documents by `_index/_id`.
 #[derive(Default)]
 pub(super) struct Index {
@@ -66,18 +68,13 @@ impl Index {
                 json!({ "status": 200 })
             }
             ("update", Some(stored)) => {
-                let before = stored.source.clone();
-                merge(&mut stored.source, &source["doc"]);
-                if stored.source != before {
+                if relabel(&mut stored.source, &source) {
                     stored.version += 1;
                     stored.writes += 1;
                 }
                 json!({ "status": 200 })
             }
             ("create" | "index", None) => self.insert(operation, source),
-            ("update", None) if source["doc_as_upsert"] == true => {
-                self.insert(operation, source["doc"].clone())
-            }
             ("update", None) if source["upsert"].is_object() => {
                 self.insert(operation, source["upsert"].clone())
             }
@@ -101,16 +98,4 @@ impl Index {
 
 fn conflict() -> Value {
     json!({ "status": 409, "error": { "type": "version_conflict_engine_exception", "reason": "it is there already" } })
-}
-
-/// Objects are merged, everything else is replaced.
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }

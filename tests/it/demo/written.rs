@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::documents::field;
+use crate::documents::{field, relabel};
 
 /// Predictions by id, and ids that only labels name.
 pub(crate) struct Written {
@@ -142,7 +142,9 @@ pub(crate) fn documents(folder: &Path) -> BTreeMap<String, Value> {
                 ("create" | "index", _) => {
                     all.insert(key, body.clone());
                 }
-                ("update", Some(document)) => merge(document, &body["doc"]),
+                ("update", Some(document)) => {
+                    relabel(document, &body);
+                }
                 ("update", None) => {
                     all.insert(key, body["upsert"].clone());
                 }
@@ -151,17 +153,6 @@ pub(crate) fn documents(folder: &Path) -> BTreeMap<String, Value> {
         }
     }
     all
-}
-
-fn merge(document: &mut Value, part: &Value) {
-    match (document, part) {
-        (Value::Object(document), Value::Object(part)) => {
-            for (name, value) in part {
-                merge(document.entry(name.as_str()).or_insert(Value::Null), value);
-            }
-        }
-        (document, part) => *document = part.clone(),
-    }
 }
 
 fn lines(path: &Path) -> Vec<Value> {

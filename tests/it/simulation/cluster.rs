@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use modelbeat::flow::document::DeadLetter;
 
 use super::chance::Chance;
+use crate::documents::relabel;
 
 /// A cluster with a limit takes bodies up to this.
 const BODY_BYTES_MAX: usize = 7_000;
@@ -22,6 +23,8 @@ pub(super) enum Mood {
     LostAnswer,
     /// Some of it is stored, and no answer comes.
     Halved,
+    /// No answer, and stored so many requests later: it waited in the cluster.
+    Late(usize),
     /// 429 to all of it; perhaps with a wish.
     Busy(Option<u64>),
     Status(u16),
@@ -78,13 +81,16 @@ pub(super) struct Document<'b> {
 pub(super) struct Cluster {
     pub(super) index: Index,
     pub(super) temper: Temper,
+    /// Bodies that wait, and for how many requests.
+    pub(super) waiting: Vec<(usize, String)>,
 }
 
 impl Mood {
     /// A bad one.
     pub(super) fn bad(chance: &mut Chance) -> Self {
-        match chance.below(12) {
+        match chance.below(14) {
             0 => Self::Down,
+            12 | 13 => Self::Late(1 + chance.below(6)),
             1 | 2 => Self::LostAnswer,
             3 => Self::Halved,
             4 => Self::Busy(chance.percent(50).then(|| chance.below(100) as u64)),
@@ -99,9 +105,32 @@ impl Mood {
 impl Cluster {
     /// Takes a `_bulk` body.
     pub(super) fn bulk(&mut self, body: &[u8], mood: Mood, chance: &mut Chance) -> Answer {
-        let documents = documents(std::str::from_utf8(body).expect("UTF-8"));
+        let body = std::str::from_utf8(body).expect("UTF-8");
+        let answer = self.answer(body, mood, chance);
+        self.take_what_waits(1);
+        if let Mood::Late(requests) = mood {
+            self.waiting.push((requests, body.to_owned()));
+        }
+        answer
+    }
+
+    /// Takes what has waited for long enough, once that many more requests have come.
+    pub(super) fn take_what_waits(&mut self, requests: usize) {
+        for (left, body) in std::mem::take(&mut self.waiting) {
+            if left > requests {
+                self.waiting.push((left - requests, body));
+                continue;
+            }
+            for document in &documents(&body) {
+                self.take(document);
+            }
+        }
+    }
+
+    fn answer(&mut self, body: &str, mood: Mood, chance: &mut Chance) -> Answer {
+        let documents = documents(body);
         match mood {
-            Mood::Down => return Answer::Nothing,
+            Mood::Down | Mood::Late(_) => return Answer::Nothing,
             Mood::Busy(retry_after_s) => {
                 return Answer::Reply {
                     status: 429,
@@ -232,20 +261,9 @@ impl Stored {
         let mut whole = read(&self.source);
         for update in &self.updates {
             let update: Json = serde_json::from_str(update).expect("an update is JSON");
-            merge(&mut whole, &update["doc"]);
+            relabel(&mut whole, &update);
         }
         whole
-    }
-}
-
-fn merge(stored: &mut Json, change: &Json) {
-    match (stored, change) {
-        (Json::Object(stored), Json::Object(change)) => {
-            for (name, value) in change {
-                merge(stored.entry(name).or_insert(Json::Null), value);
-            }
-        }
-        (stored, change) => *stored = change.clone(),
     }
 }
 

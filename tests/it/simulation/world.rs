@@ -149,6 +149,7 @@ impl<'s> World<'s> {
         loop {
             if self.era_is_over() {
                 let Some(silence) = self.story.silences.get(self.era) else {
+                    self.cluster.take_what_waits(usize::MAX);
                     return Ok(());
                 };
                 self.era += 1;
