@@ -15,7 +15,7 @@
 //! | 429, 500, 502, 503, 504 | again | all again (so does every other 5xx) |
 //! | 401, 403 | again, and pause: someone must mend a privilege or a read-only index | the same |
 //! | 413 | refused | halve, down to one document, which is refused |
-//! | 400 | refused | Elasticsearch's own words: halve as with 413, so that one bad line shows; else pause |
+//! | 400 | refused; scripts are forbidden: again, and pause | Elasticsearch's own words: halve as with 413, so that one bad line shows; else pause |
 //! | other | refused | all again, and pause: whoever answers is not a healthy Elasticsearch |
 //! | unreadable, no answer | – | all again: ids make a second sending harmless |
 

@@ -38,6 +38,8 @@ pub enum Pause {
     Forbidden(String),
     /// An index or the cluster is read-only.
     ReadOnly(String),
+    /// Scripts are forbidden.
+    Scriptless(String),
     /// Whoever answers does not answer as Elasticsearch does.
     Strange(String),
 }
@@ -68,6 +70,11 @@ impl fmt::Display for Pause {
                 formatter,
                 "the index is read-only: {why}; free disk space on the cluster, or lift the block \
                  (index.blocks.read_only_allow_delete: null)"
+            ),
+            Self::Scriptless(why) => write!(
+                formatter,
+                "elasticsearch forbids the script with which a label's update makes sure that it undoes no later one: {why}; \
+                 allow inline scripts (script.allowed_types) in updates (script.allowed_contexts)"
             ),
             Self::Strange(why) => write!(
                 formatter,
@@ -202,6 +209,12 @@ fn verdict(document: Document<'_>, item: &reply::Item<'_>) -> Verdict {
         }
         status => {
             let mut why = why();
+            if status == 400
+                && document.action.starts_with(UPDATE)
+                && why.to_string().contains(SCRIPTLESS)
+            {
+                return Verdict::Again(Some(Pause::Scriptless(why.to_string())));
+            }
             why.reason = format!("{} (status {status})", why.reason);
             Verdict::Refused(why)
         }
@@ -219,6 +232,11 @@ fn unreadable(reply: &[u8]) -> Pause {
 
 /// What Elasticsearch calls a write to a read-only index, be it by hand or because its disk is full.
 const BLOCKED: &str = "cluster_block_exception";
+
+/// How Elasticsearch says that it runs no such script, by its type or its context.
+const SCRIPTLESS: &str = "cannot execute";
+
+const UPDATE: &[u8] = b"{\"update\"";
 
 fn forbidden(why: &Explanation) -> Pause {
     if why.kind == BLOCKED {

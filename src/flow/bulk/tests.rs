@@ -203,6 +203,23 @@ fn a_document_larger_than_a_request_gets_one_of_its_own() {
 }
 
 #[test]
+fn a_label_waits_for_a_cluster_that_forbids_scripts() {
+    // As Elasticsearch 8.19.8 answers with `script.allowed_types: none`.
+    let answer = br#"{"errors":true,"took":3,"items":[{"update":{"_index":"i","_id":"1","status":400,"error":{"type":
+        "illegal_argument_exception","reason":"failed to execute script","caused_by":{"type":"illegal_argument_exception",
+        "reason":"cannot execute [inline] scripts"}}}}]}"#;
+    let settled = request("update", 1..2).settle(200, answer);
+    assert_eq!(ids(&settled.again[0]), ["1"]);
+    let pause = settled.pause.unwrap();
+    assert!(pause.needs_a_person());
+    let text = pause.to_string();
+    assert!(
+        text.contains("cannot execute [inline] scripts") && text.contains("script.allowed_types"),
+        "{text}"
+    );
+}
+
+#[test]
 fn everything_before_a_barrier_is_settled_when_the_oldest_flight_is() {
     let mut lane = Lane::new(1 << 20);
     assert_eq!(lane.settled_below(), 0);
