@@ -58,7 +58,7 @@ impl Engine {
                 self.orphan_found(&early, model, now, out);
                 let actual = self.state.tables.value(early.truth.actual);
                 self.set_label(ticket, early.truth, early.beaten);
-                self.ship_joined(ticket, &actual, Some(held), out);
+                self.ship_joined(ticket, &actual, Some(&held), out);
             }
             None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
                 self.state
@@ -118,7 +118,7 @@ impl Engine {
         let Some(old) = open.truth else {
             self.set_label(ticket, said.truth, beaten::NONE);
             let held = self.state.held.take(ticket);
-            self.ship_joined(ticket, &said.actual, held, out);
+            self.ship_joined(ticket, &said.actual, held.as_ref(), out);
             return;
         };
         let (contradicts, known) = (said.truth.actual != old.actual, open.beaten);

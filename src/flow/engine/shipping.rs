@@ -65,7 +65,7 @@ impl Engine {
         &mut self,
         ticket: Ticket,
         actual: &Value<'_>,
-        held: Option<HeldPrediction>,
+        held: Option<&HeldPrediction>,
         out: &mut Documents,
     ) {
         let (Some((id, key)), Some(part), Some(time)) = (
@@ -77,7 +77,7 @@ impl Engine {
         };
         let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
         out.add(Action::Update, &index, &id, key, |bytes| {
-            write_label_update(&part, held.as_ref().map(|held| held.head.as_slice()), bytes);
+            write_label_update(&part, held.map(|held| held.head.as_slice()), bytes);
         });
     }
 

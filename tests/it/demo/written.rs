@@ -143,7 +143,7 @@ pub(crate) fn documents(folder: &Path) -> BTreeMap<String, Value> {
                     all.insert(key, body.clone());
                 }
                 ("update", Some(document)) => {
-                    relabel(document, &body);
+                    relabel(document, body);
                 }
                 ("update", None) => {
                     all.insert(key, body["upsert"].clone());
