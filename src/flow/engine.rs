@@ -511,6 +511,7 @@ impl Engine {
     }
 
     fn schedule_publication(&mut self, now: Timestamp) {
+        self.state.windows.gather();
         if self.publish_at.is_none() && self.state.windows.any_dirty() {
             self.publish_at = Some(now.plus(self.settings.publish_every_ms));
         }

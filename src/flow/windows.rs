@@ -10,6 +10,7 @@
 mod away;
 mod finals;
 mod fold;
+mod gain;
 mod length;
 mod pane;
 mod strands;
@@ -27,14 +28,13 @@ use crate::flow::slices::ALL;
 pub use away::{RowKey, Rows, RowsDelta};
 use finals::Finals;
 pub use fold::Merge;
+pub use gain::{Gain, Judged};
 pub use length::Length;
-pub use pane::{Judged, Pane, Span};
+pub use pane::{Pane, Span};
 pub use strands::Strand;
 
 use away::{Away, Spilled, row_of};
-
-/// Groups of panes remembered between events; beyond it the memory is emptied, which costs a few look-ups.
-const GROUPS_MAX: usize = 8_192;
+use gain::GAINS_MAX;
 
 /// What a window, or a pane, is about. In order, the windows of one length, series and slice follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,7 +73,12 @@ pub struct Windows {
     stretch_ms: i64,
     panes: IndexMap<WindowKey, Pane, DefaultHashBuilder>,
     dirty: Vec<u32>,
-    groups: HashMap<(Place, i64), SmallVec<[u32; 8]>, DefaultHashBuilder>,
+    /// What is to be added to panes; none between batches.
+    gains: Vec<Gain>,
+    /// By series, slice and stretch.
+    gains_of: HashMap<(u32, u32, i64), u32, DefaultHashBuilder>,
+    /// The gains of events of one place and stretch.
+    groups: HashMap<(Place, i64), SmallVec<[u32; 4]>, DefaultHashBuilder>,
     finals: Finals,
     spilled: Spilled,
 }
@@ -102,6 +107,8 @@ impl Windows {
             stretch_ms: stretch_ms.max(1),
             panes: IndexMap::default(),
             dirty: Vec::new(),
+            gains: Vec::new(),
+            gains_of: HashMap::default(),
             groups: HashMap::default(),
             finals: Finals::default(),
             spilled: Spilled::new(bytes_max),
@@ -128,6 +135,7 @@ impl Windows {
     /// # Errors
     /// The encoder, which has no reason to.
     pub fn cut(&mut self, number: u64) -> Result<(WindowsState, RowsDelta), postcard::Error> {
+        self.gather();
         let delta = self.leave(number)?;
         let panes = self.panes.iter().filter(|(key, _)| self.stays(key));
         let state = WindowsState {
@@ -140,7 +148,6 @@ impl Windows {
 
     /// Finds the dirty panes again, after panes have got other places.
     fn renumber(&mut self) {
-        self.groups.clear();
         self.dirty = (0_u32..)
             .zip(self.panes.values())
             .filter(|(_, pane)| pane.dirty)
@@ -164,49 +171,41 @@ impl Windows {
         self.panes.is_empty() && self.spilled.away.is_empty()
     }
 
-    /// Calls `change` with every pane that an event at `time` counts in: of each length, the whole and each of its
-    /// slices. `arrived` is set for a prediction that came in now. Returns how many panes it is too old for: all
-    /// windows over them are final.
+    /// Calls `change` with every gain that an event at `time` adds to: of the whole and of each of its slices. `arrived` is
+    /// set for a prediction that came in now. Returns how many panes it is too old for: all windows over them are final.
+    /// Once the batch is through, [`gather`](Self::gather).
     pub fn change(
         &mut self,
         place: Place,
         slices: &[u32],
         time: Timestamp,
         arrived: Option<Timestamp>,
-        mut change: impl FnMut(&mut Pane, WindowKey),
+        mut change: impl FnMut(&mut Gain),
     ) -> usize {
         let stretch = time.0.div_euclid(self.stretch_ms);
         if !self.groups.contains_key(&(place, stretch)) {
-            if self.groups.len() >= GROUPS_MAX {
-                self.groups.clear();
+            if self.gains.len() >= GAINS_MAX {
+                self.gather();
             }
-            let group = self.group(place, slices, time);
+            let group = self.group(place.series, slices, time, stretch);
             self.groups.insert((place, stretch), group);
         }
-        let Some(group) = self.groups.get(&(place, stretch)) else {
-            return 0;
-        };
-        for &index in group {
-            if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
-                if self.spilled.is_leaving() {
-                    self.spilled.stay(&row_of(key));
-                }
-                pane.touched = self.spilled.made();
-                change(pane, *key);
+        let mut lengths = 0;
+        for &gain in self.groups.get(&(place, stretch)).into_iter().flatten() {
+            if let Some(gain) = self.gains.get_mut(gain as usize) {
+                change(gain);
                 if let Some(arrived) = arrived {
-                    pane.arrive(time, arrived);
+                    gain.arrive(time, arrived);
                 }
-                if !pane.dirty {
-                    pane.dirty = true;
-                    self.dirty.push(index);
-                }
+                lengths = gain.lengths();
             }
         }
-        self.lengths.len() * (slices.len() + 1) - group.len()
+        (self.lengths.len() - lengths) * (slices.len() + 1)
     }
 
     /// Takes the windows that changed since they were last published, in the order of their keys.
     pub fn take_dirty(&mut self) -> Vec<WindowKey> {
+        self.gather();
         let mut keys = Vec::with_capacity(self.dirty.len());
         for index in std::mem::take(&mut self.dirty) {
             if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
@@ -404,38 +403,7 @@ impl Windows {
         if self.panes.len() == before {
             return false;
         }
-        self.groups.clear();
         true
-    }
-
-    /// The panes of an event, made if missing; those under final windows only are left out.
-    fn group(&mut self, place: Place, slices: &[u32], time: Timestamp) -> SmallVec<[u32; 8]> {
-        let mut group = SmallVec::new();
-        for length in self.lengths.clone() {
-            let start = length.start(time);
-            if self.finals.contains_all_over(place.series, length, start) {
-                continue;
-            }
-            self.fetch_row(&RowKey {
-                length,
-                start,
-                series: place.series,
-            });
-            for slice in std::iter::once(ALL).chain(slices.iter().copied()) {
-                let key = WindowKey {
-                    length,
-                    series: place.series,
-                    slice,
-                    start,
-                };
-                let index = match self.panes.get_index_of(&key) {
-                    Some(index) => index,
-                    None => self.panes.insert_full(key, Pane::default()).0,
-                };
-                group.push(u32::try_from(index).unwrap_or(u32::MAX));
-            }
-        }
-        group
     }
 }
 

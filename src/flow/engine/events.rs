@@ -8,7 +8,7 @@ use crate::flow::join::{Address, Key, Met, Open, Ticket, Truth, Verdict};
 use crate::flow::mapping::Unmapped;
 use crate::flow::privacy::Cleaning;
 use crate::flow::quality::{Judgement, Outcome, Scored, TaskKind};
-use crate::flow::windows::{Judged, Pane, Place};
+use crate::flow::windows::{Gain, Judged, Place};
 
 /// A label as it came: what the documents say of it.
 struct Said<'l> {
@@ -191,33 +191,33 @@ impl Engine {
             slice_set: open.slice_set,
         };
         let members = tables.slices.members(open.slice_set);
-        let too_old = windows.change(place, members, open.time, Some(now), |pane, _| {
-            pane.tally.predict(&tables.task, &scored);
+        let too_old = windows.change(place, members, open.time, Some(now), |gain| {
+            gain.tally.predict(&tables.task, &scored);
         });
         self.totals.too_old += u64::from(too_old > 0);
     }
 
     fn count_duplicate(&mut self, ticket: Ticket) {
-        self.change_windows(ticket, |pane, _, _, _| pane.tally.duplicate());
+        self.change_windows(ticket, |gain, _, _, _| gain.tally.duplicate());
     }
 
     fn count_label(&mut self, ticket: Ticket, truth: Truth, disputed: bool) {
-        self.change_windows(ticket, |pane, task, scored, judge| {
-            pane.label(task, scored, judge(truth));
+        self.change_windows(ticket, |gain, task, scored, judge| {
+            gain.label(task, scored, judge(truth));
             if disputed {
-                pane.tally.dispute();
+                gain.tally.dispute();
             }
         });
     }
 
     fn count_correction(&mut self, ticket: Ticket, old: Truth, new: Truth) {
-        self.change_windows(ticket, |pane, task, scored, judge| {
-            pane.correct(task, scored, judge(old), judge(new));
+        self.change_windows(ticket, |gain, task, scored, judge| {
+            gain.correct(task, scored, judge(old), judge(new));
         });
     }
 
     fn count_dispute(&mut self, ticket: Ticket) {
-        self.change_windows(ticket, |pane, _, _, _| pane.tally.dispute());
+        self.change_windows(ticket, |gain, _, _, _| gain.tally.dispute());
     }
 
     fn count_beaten(&mut self, ticket: Ticket, actual: Outcome) {
@@ -226,16 +226,16 @@ impl Engine {
             time: None,
             shared: true,
         };
-        self.change_windows(ticket, |pane, _, scored, judge| {
-            pane.tally.list(scored, judge(truth).judgement.actual);
+        self.change_windows(ticket, |gain, _, scored, judge| {
+            gain.tally.list(scored, judge(truth).judgement.actual);
         });
     }
 
-    /// Changes the panes of a prediction that is here already; `judge` says what a label means to the one at hand.
+    /// Changes the windows of a prediction that is here already; `judge` says what a label means to them.
     fn change_windows(
         &mut self,
         ticket: Ticket,
-        mut change: impl FnMut(&mut Pane, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judged),
+        mut change: impl FnMut(&mut Gain, &TaskKind, &Scored<'_>, &dyn Fn(Truth) -> Judged),
     ) {
         let super::State {
             join,
@@ -256,26 +256,20 @@ impl Engine {
             series: open.series,
             slice_set: open.slice_set,
         };
+        let judge = |truth: Truth| Judged {
+            judgement: Judgement {
+                actual: tables.judged(truth.actual),
+                delay_ms: truth.time.map(|time| time.since(open.time)),
+                late: false,
+            },
+            time: truth.time,
+        };
         let too_old = windows.change(
             place,
             tables.slices.members(open.slice_set),
             open.time,
             None,
-            |pane, key| {
-                let judge = |truth: Truth| Judged {
-                    judgement: Judgement {
-                        actual: tables.judged(truth.actual),
-                        delay_ms: truth.time.map(|time| time.since(open.time)),
-                        late: truth
-                            .time
-                            .is_some_and(|time| key.length.is_late(key.start, time)),
-                    },
-                    overdue: truth
-                        .time
-                        .map_or(0, |time| key.length.overdue(key.start, time)),
-                };
-                change(pane, &tables.task, &scored, &judge);
-            },
+            |gain| change(gain, &tables.task, &scored, &judge),
         );
         self.totals.too_old += u64::from(too_old > 0);
     }

@@ -1,9 +1,8 @@
 //! Expected calibration error: 15 equal-width bins of the score, each with its count, hits and exact sum of scores.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::exact::Exact;
 
 /// Equal-width bins, as torchmetrics has by default.
@@ -13,7 +12,7 @@ const BINS: u8 = 15;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Calibration {
     /// Only bins ever used.
-    bins: BTreeMap<u8, Bin>,
+    bins: Buckets<u8, Bin>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,36 +25,38 @@ struct Bin {
 impl Calibration {
     /// Bytes on the heap, near enough for a bound.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.bins.len() * 2 * size_of::<(u8, Bin)>()
+        self.bins.heap_bytes()
     }
 
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
     pub(crate) fn put(&mut self, score: f64, hit: bool, times: i64) {
         let hits = if hit { times } else { 0 };
-        let bin = self.bins.entry(bin(score)).or_default();
-        bin.count += times;
-        bin.hits += hits;
-        bin.scores.add(score, times);
+        self.bins.change(bin(score), |bin| {
+            bin.count += times;
+            bin.hits += hits;
+            bin.scores.add(score, times);
+        });
     }
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (&bin, theirs) in &other.bins {
-            let ours = self.bins.entry(bin).or_default();
-            ours.count += theirs.count;
-            ours.hits += theirs.hits;
-            ours.scores.merge(&theirs.scores);
+        for (bin, theirs) in other.bins.iter() {
+            self.bins.change(bin, |ours| {
+                ours.count += theirs.count;
+                ours.hits += theirs.hits;
+                ours.scores.merge(&theirs.scores);
+            });
         }
     }
 
     /// `Σ n_b/n · |mean score − share of hits|`; `None` where nothing is in.
     pub(crate) fn error(&self) -> Option<f64> {
-        let count: i64 = self.bins.values().map(|bin| bin.count).sum();
+        let count: i64 = self.bins.counts().map(|bin| bin.count).sum();
         if count <= 0 {
             return None;
         }
         // n_b cancels: n_b · |Σs/n_b − hits/n_b| = |Σs − hits|.
-        let gaps = self.bins.values().map(|bin| {
+        let gaps = self.bins.counts().map(|bin| {
             let mut gap = bin.scores.clone();
             gap.add(bin.hits as f64, -1);
             gap.value().abs()

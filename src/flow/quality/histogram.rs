@@ -1,10 +1,9 @@
 //! Scores of one class by label, in 1,000 fixed bins: what ROC AUC, average precision and the threshold sweep are
 //! computed from. Within a bin the order of scores is not known, so both areas come with bounds that hold for every order.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::intervals::Interval;
 use super::metrics::Metric;
 
@@ -19,7 +18,7 @@ const NOT_SCORED: &str = "no scored label is of the class";
 /// Labelled scores: bin → (of the class, of the rest); no bin with nothing in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Histogram {
-    bins: BTreeMap<u16, (i64, i64)>,
+    bins: Buckets<u16, (i64, i64)>,
 }
 
 /// An area under a curve, with the bounds between which the area of the unbinned scores lies.
@@ -33,7 +32,7 @@ pub(crate) struct Area {
 impl Histogram {
     /// Bytes on the heap, near enough for a bound.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.bins.len() * 2 * size_of::<(u16, (i64, i64))>()
+        self.bins.heap_bytes()
     }
 
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
@@ -44,7 +43,7 @@ impl Histogram {
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (&bin, &counts) in &other.bins {
+        for (bin, &counts) in other.bins.iter() {
             self.add(bin, counts);
         }
     }
@@ -53,7 +52,7 @@ impl Histogram {
     pub(crate) fn totals(&self) -> (u64, u64) {
         let sum = self
             .bins
-            .values()
+            .counts()
             .fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
         (whole(sum.0), whole(sum.1))
     }
@@ -64,7 +63,7 @@ impl Histogram {
         let (mut of_class, mut of_rest) = (0, 0);
         let mut rows = Vec::with_capacity(usize::from(BINS / STEP) + 1);
         for least in (0..=BINS).step_by(usize::from(STEP)).rev() {
-            while let Some((_, counts)) = bins.next_if(|&(&bin, _)| bin >= least) {
+            while let Some((_, counts)) = bins.next_if(|&(bin, _)| bin >= least) {
                 of_class += counts.0;
                 of_rest += counts.1;
             }
@@ -83,7 +82,7 @@ impl Histogram {
             return None;
         }
         let (mut above, mut certain, mut open) = (0_i128, 0_i128, 0_i128);
-        for &(of_class, of_rest) in self.bins.values().rev() {
+        for &(of_class, of_rest) in self.bins.counts().rev() {
             certain += i128::from(of_rest) * above;
             open += i128::from(of_rest) * i128::from(of_class);
             above += i128::from(of_class);
@@ -105,7 +104,7 @@ impl Histogram {
         }
         let (mut hits, mut misses) = (0.0, 0.0);
         let (mut low, mut value, mut high) = (0.0, 0.0, 0.0);
-        for &(of_class, of_rest) in self.bins.values().rev() {
+        for &(of_class, of_rest) in self.bins.counts().rev() {
             let (of_class, of_rest) = (of_class as f64, of_rest as f64);
             let behind = misses + of_rest;
             let seen = hits + behind;
@@ -138,12 +137,10 @@ impl Histogram {
     }
 
     fn add(&mut self, bin: u16, counts: (i64, i64)) {
-        let entry = self.bins.entry(bin).or_default();
-        entry.0 += counts.0;
-        entry.1 += counts.1;
-        if *entry == (0, 0) {
-            self.bins.remove(&bin);
-        }
+        self.bins.change_or_drop(bin, |entry| {
+            entry.0 += counts.0;
+            entry.1 += counts.1;
+        });
     }
 }
 

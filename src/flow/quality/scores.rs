@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::calibration::Calibration;
 use super::exact::Exact;
 use super::histogram::{BINS, Histogram, STEP, bin};
@@ -29,7 +30,7 @@ const TOO_FEW: &str = "no labelled prediction scores more classes than that";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scores {
     /// Every prediction, labelled or not, by its score (binary: of the positive class; multiclass: the highest).
-    distribution: BTreeMap<u16, i64>,
+    distribution: Buckets<u16, i64>,
     /// Sum of the scores in `distribution`.
     sum: Exact,
     /// Labelled predictions with scores.
@@ -69,7 +70,7 @@ impl Scores {
         let curves = self.curves.values();
         let curves = curves.map(|curve| size_of::<Histogram>() + curve.heap_bytes());
         size_of::<Self>()
-            + self.distribution.len() * 2 * size_of::<(u16, i64)>()
+            + self.distribution.heap_bytes()
             + self.calibration.heap_bytes()
             + sums.iter().sum::<usize>()
             + curves.sum::<usize>()
@@ -83,7 +84,7 @@ impl Scores {
     /// A prediction entered the window.
     pub(crate) fn predict(&mut self, task: &TaskKind, scored: &Scored<'_>) {
         if let Some((_, score)) = headline(task, scored) {
-            *self.distribution.entry(bin(score)).or_default() += 1;
+            self.distribution.change(bin(score), |count| *count += 1);
             self.sum.add(score, 1);
         }
     }
@@ -114,8 +115,8 @@ impl Scores {
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (&bin, &count) in &other.distribution {
-            *self.distribution.entry(bin).or_default() += count;
+        for (bin, &more) in other.distribution.iter() {
+            self.distribution.change(bin, |count| *count += more);
         }
         self.sum.merge(&other.sum);
         self.labelled += other.labelled;
@@ -154,7 +155,7 @@ impl Scores {
     /// Scores of all predictions; `None` without any.
     pub(crate) fn distribution(&self) -> Option<Distribution> {
         let mut bars: BTreeMap<u16, u64> = BTreeMap::new();
-        for (&bin, &count) in &self.distribution {
+        for (bin, &count) in self.distribution.iter() {
             // The bin of exactly 1 belongs to the last bar.
             let bar = bin.min(BINS - 1) / STEP;
             *bars.entry(bar).or_default() += u64::try_from(count).unwrap_or(0);

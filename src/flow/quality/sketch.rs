@@ -3,9 +3,9 @@
 //! It is `DDSketch`'s mapping over signed counts, which the published crates lack: merging adds, and a value once counted can be
 //! taken back exactly (the absolute error of a label since corrected). Buckets are sparse.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+use super::buckets::Buckets;
 
 /// Relative error of a quantile: a little below the promised 1 %, so that rounding cannot break the promise.
 const ACCURACY: f64 = 0.009_9;
@@ -19,13 +19,13 @@ const RANGE: (f64, f64) = (1e-30, 1e30);
 pub(crate) struct Sketch {
     zeros: i64,
     /// Bucket `i` holds the values in (γ^(i−1), γ^i]; no zero counts.
-    buckets: BTreeMap<i16, i64>,
+    buckets: Buckets<i16, i64>,
 }
 
 impl Sketch {
     /// Bytes on the heap, near enough for a bound.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.buckets.len() * 2 * size_of::<(i16, i64)>()
+        self.buckets.heap_bytes()
     }
 
     /// Counts `value`, `times` over (−1 takes it back). Below zero counts as zero; NaN not at all.
@@ -41,14 +41,14 @@ impl Sketch {
     /// Adds another distribution.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        for (&bucket, &count) in &other.buckets {
+        for (bucket, &count) in other.buckets.iter() {
             self.put(bucket, count);
         }
     }
 
     /// How many values are in.
     pub(crate) fn count(&self) -> i64 {
-        self.zeros + self.buckets.values().sum::<i64>()
+        self.zeros + self.buckets.counts().sum::<i64>()
     }
 
     /// The value of rank `⌊quantile · (n − 1)⌋`, within 1 %; `None` if there is none.
@@ -62,7 +62,7 @@ impl Sketch {
         if rank < below as f64 {
             return Some(0.0);
         }
-        for (&bucket, &count) in &self.buckets {
+        for (bucket, &count) in self.buckets.iter() {
             below += count;
             if rank < below as f64 {
                 return Some(middle(bucket));
@@ -72,11 +72,7 @@ impl Sketch {
     }
 
     fn put(&mut self, bucket: i16, times: i64) {
-        let count = self.buckets.entry(bucket).or_default();
-        *count += times;
-        if *count == 0 {
-            self.buckets.remove(&bucket);
-        }
+        self.buckets.change_or_drop(bucket, |count| *count += times);
     }
 }
 

@@ -4,10 +4,9 @@
 //! The engine feeds it: one `predict` for each prediction that enters the window, one `label` when its first label comes,
 //! one `correct` for every label that wins against it after that, one `dispute` when two of its labels first differ. Counts are never negative once all parts are merged.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::buckets::Buckets;
 use super::regression::Moments;
 use super::scores::Scores;
 use super::sketch::Sketch;
@@ -27,9 +26,9 @@ pub struct Tally {
     late_labels: i64,
     corrected_labels: i64,
     /// Predictions by the class they name, labelled or not.
-    answers: BTreeMap<Class, i64>,
+    answers: Buckets<Class, i64>,
     /// (actual, predicted) → labelled predictions. A cell that drops to zero stays: its document must be rewritten.
-    cells: BTreeMap<(Class, Class), i64>,
+    cells: Buckets<(Class, Class), i64>,
     timing: Option<Box<Timing>>,
     scores: Option<Box<Scores>>,
     moments: Option<Box<Moments>>,
@@ -67,7 +66,7 @@ impl Tally {
         self.predictions += 1;
         match scored.predicted {
             Outcome::None => self.unanswered += 1,
-            Outcome::Class(class) => *self.answers.entry(class).or_default() += 1,
+            Outcome::Class(class) => self.answers.change(class, |count| *count += 1),
             Outcome::Number(_) => {}
         }
         if let Some(latency) = scored
@@ -118,7 +117,7 @@ impl Tally {
     /// every document that was published before it.
     pub fn list(&mut self, scored: &Scored<'_>, beaten: Outcome) {
         if let (Outcome::Class(actual), Outcome::Class(predicted)) = (beaten, scored.predicted) {
-            self.cells.entry((actual, predicted)).or_default();
+            self.cells.change((actual, predicted), |_| ());
         }
     }
 
@@ -161,11 +160,11 @@ impl Tally {
         self.predictions += other.predictions;
         self.unanswered += other.unanswered;
         self.labelled += other.labelled;
-        for (&class, &count) in &other.answers {
-            *self.answers.entry(class).or_default() += count;
+        for (class, &more) in other.answers.iter() {
+            self.answers.change(class, |count| *count += more);
         }
-        for (&cell, &count) in &other.cells {
-            *self.cells.entry(cell).or_default() += count;
+        for (cell, &more) in other.cells.iter() {
+            self.cells.change(cell, |count| *count += more);
         }
         if let Some(theirs) = &other.moments {
             self.moments.get_or_insert_default().merge(theirs);
@@ -177,10 +176,9 @@ impl Tally {
         self.late_labels += labels;
     }
 
-    /// Bytes on the heap, near enough for a bound: tree nodes are counted as half empty.
+    /// Bytes on the heap, near enough for a bound.
     pub fn heap_bytes(&self) -> usize {
-        let trees = self.answers.len() * 2 * size_of::<(Class, i64)>()
-            + self.cells.len() * 2 * size_of::<((Class, Class), i64)>();
+        let counts = self.answers.heap_bytes() + self.cells.heap_bytes();
         let timing = self.timing.as_ref().map_or(0, |timing| {
             size_of::<Timing>()
                 + timing.latency.heap_bytes()
@@ -189,7 +187,7 @@ impl Tally {
         });
         let scores = self.scores.as_ref().map_or(0, |scores| scores.bytes());
         let moments = self.moments.as_ref().map_or(0, |moments| moments.bytes());
-        trees + timing + scores + moments
+        counts + timing + scores + moments
     }
 
     /// How many changes were taken in: grows with each, and depends on the input alone.
@@ -213,14 +211,12 @@ impl Tally {
     pub(crate) fn answers(&self) -> impl Iterator<Item = (Class, u64)> {
         self.answers
             .iter()
-            .map(|(&class, &count)| (class, whole(count)))
+            .map(|(class, &count)| (class, whole(count)))
     }
 
     /// ((actual, predicted), count), cells that dropped to zero included.
     pub(crate) fn cells(&self) -> impl Iterator<Item = ((Class, Class), u64)> {
-        self.cells
-            .iter()
-            .map(|(&cell, &count)| (cell, whole(count)))
+        self.cells.iter().map(|(cell, &count)| (cell, whole(count)))
     }
 
     pub(crate) fn timing(&self) -> Option<&Timing> {
@@ -241,7 +237,7 @@ impl Tally {
         let mut settled = self.clone();
         settled.revision = 0;
         settled.corrected_labels = 0;
-        settled.cells.retain(|_, count| *count != 0);
+        settled.cells.retain(|count| *count != 0);
         settled
     }
 
@@ -268,7 +264,8 @@ impl Tally {
                 Outcome::Class(actual),
             ) => {
                 if let Outcome::Class(predicted) = predicted {
-                    *self.cells.entry((actual, predicted)).or_default() += times;
+                    self.cells
+                        .change((actual, predicted), |count| *count += times);
                 }
                 if Scores::apply(task, scored) {
                     let scores = self.scores.get_or_insert_default();

@@ -34,29 +34,32 @@ fn an_event_counts_in_every_length_and_slice() {
         ],
         0,
     );
-    let mut keys = Vec::new();
     let time = Timestamp(1_795_510_800_123);
+    let mut gains = 0;
     assert_eq!(
-        windows.change(PLACE, &[4, 5], time, Some(time), |_, key| keys.push(key)),
+        windows.change(PLACE, &[4, 5], time, Some(time), |_| gains += 1),
         0
     );
+    assert_eq!(gains, 3, "the whole and its slices");
+    windows.gather();
     let lengths = [
         Length::Fixed(MINUTE),
         Length::Month,
         hopping,
         Length::Cumulative,
     ];
-    let expected: Vec<_> = lengths
+    let mut expected: Vec<_> = lengths
         .into_iter()
         .flat_map(|length| [0, 4, 5].map(|slice| (length, slice)))
         .collect();
-    assert_eq!(
-        keys.iter()
-            .map(|key| (key.length, key.slice))
-            .collect::<Vec<_>>(),
-        expected,
-        "one pane for all three hopping windows"
-    );
+    expected.sort_unstable();
+    let mut panes: Vec<_> = windows
+        .panes
+        .keys()
+        .map(|key| (key.length, key.slice))
+        .collect();
+    panes.sort_unstable();
+    assert_eq!(panes, expected, "one pane for all three hopping windows");
     let dirty = windows.take_dirty();
     assert_eq!(dirty.len(), 3 * (1 + 1 + 3 + 1));
     assert!(
@@ -77,7 +80,7 @@ fn a_straggler_does_not_reopen_a_final_window() {
         &[],
         Timestamp(30_000),
         Some(Timestamp(40_000)),
-        |_, _| {},
+        |_| {},
     );
     windows.take_dirty();
     assert!(
@@ -94,7 +97,7 @@ fn a_straggler_does_not_reopen_a_final_window() {
             &[7],
             Timestamp(30_001),
             Some(Timestamp(99_000)),
-            |_, _| touched += 1
+            |_| touched += 1
         ),
         2
     );
@@ -114,7 +117,7 @@ fn a_cumulative_window_never_ends() {
             &[],
             Timestamp(time),
             Some(Timestamp(1_000)),
-            |pane, _| pane.tally.predict(&TASK, &ANSWER),
+            |gain| gain.tally.predict(&TASK, &ANSWER),
         );
     }
     let keys = windows.take_dirty();
@@ -158,13 +161,11 @@ proptest! {
         let mut windows = Windows::new(&[length], 0);
         for event in &events {
             let time = Timestamp(event.at * MINUTE + 17);
-            windows.change(PLACE, &[], time, Some(time), |pane, _| pane.tally.predict(&TASK, &ANSWER));
+            windows.change(PLACE, &[], time, Some(time), |gain| gain.tally.predict(&TASK, &ANSWER));
             if let Some(delay) = event.delay {
                 let label = Timestamp((event.at + delay) * MINUTE);
-                windows.change(PLACE, &[], time, None, |pane, key| {
-                    let judgement = Judgement { actual: Outcome::Class(1), delay_ms: None, late: key.length.is_late(key.start, label) };
-                    pane.label(&TASK, &ANSWER, Judged { judgement, overdue: key.length.overdue(key.start, label) });
-                });
+                let judged = Judged { judgement: Judgement::timeless(Outcome::Class(1)), time: Some(label) };
+                windows.change(PLACE, &[], time, None, |gain| gain.label(&TASK, &ANSWER, judged));
             }
         }
         let keys = windows.take_dirty();
@@ -193,7 +194,7 @@ proptest! {
         let length = Length::Hopping { length: panes * MINUTE, every: MINUTE };
         let mut windows = Windows::new(&[length], 0);
         for &(at, arrived) in &arrivals {
-            windows.change(PLACE, &[9], Timestamp(at * MINUTE), Some(Timestamp(arrived * MINUTE)), |_, _| {});
+            windows.change(PLACE, &[9], Timestamp(at * MINUTE), Some(Timestamp(arrived * MINUTE)), |_| {});
         }
         windows.take_dirty();
         let horizon = 5;
@@ -228,9 +229,8 @@ fn windows_that_rest_leave_memory_and_come_back_when_touched() {
     };
     let duplicate = |windows: &mut Windows, minute: i64| {
         let time = Timestamp(minute * MINUTE);
-        windows.change(place, &[7], time, Some(time), |pane, _| {
-            pane.tally.duplicate();
-        });
+        windows.change(place, &[7], time, Some(time), |gain| gain.tally.duplicate());
+        windows.gather();
     };
     let counted = |windows: &mut Windows, minute: i64, slice: u32| {
         let key = WindowKey {

@@ -1,0 +1,78 @@
+//! Counts by bucket, in the order of the buckets: a map whose entries lie side by side. A tally is mostly such maps, of a few
+//! hundred entries that are added to again and again and seldom new; in a tree each of them would be a walk through memory.
+
+use serde::{Deserialize, Serialize};
+
+/// Counts by bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Buckets<K, V>(Vec<(K, V)>);
+
+impl<K, V> Default for Buckets<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
+    /// Changes a bucket's count, which begins at zero.
+    pub(crate) fn change(&mut self, bucket: K, change: impl FnOnce(&mut V)) {
+        match self.place(bucket) {
+            Ok(place) => {
+                if let Some((_, count)) = self.0.get_mut(place) {
+                    change(count);
+                }
+            }
+            Err(place) => {
+                let mut count = V::default();
+                change(&mut count);
+                self.0.insert(place, (bucket, count));
+            }
+        }
+    }
+
+    /// The same; a bucket that holds nothing any more goes.
+    pub(crate) fn change_or_drop(&mut self, bucket: K, change: impl FnOnce(&mut V)) {
+        match self.place(bucket) {
+            Ok(place) => {
+                if let Some((_, count)) = self.0.get_mut(place) {
+                    change(count);
+                    if *count == V::default() {
+                        self.0.remove(place);
+                    }
+                }
+            }
+            Err(place) => {
+                let mut count = V::default();
+                change(&mut count);
+                if count != V::default() {
+                    self.0.insert(place, (bucket, count));
+                }
+            }
+        }
+    }
+
+    /// Buckets and counts, ascending.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (K, &V)> {
+        self.0.iter().map(|(bucket, count)| (*bucket, count))
+    }
+
+    /// Counts, by ascending bucket.
+    pub(crate) fn counts(&self) -> impl DoubleEndedIterator<Item = &V> {
+        self.0.iter().map(|(_, count)| count)
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<(K, V)>()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+        self.0.retain(|(_, count)| keep(count));
+    }
+
+    fn place(&self, bucket: K) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&bucket, |entry| entry.0)
+    }
+}
