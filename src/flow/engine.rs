@@ -92,6 +92,8 @@ struct Compiled {
     indices: Indices,
     host_name: Vec<u8>,
     slice_names: Vec<String>,
+    /// Where a document is written that is kept for a moment.
+    scratch: Vec<u8>,
 }
 
 /// Everything that is remembered between two calls and over a restart.
@@ -139,6 +141,7 @@ impl Engine {
             indices: Indices::new(&settings.index_prefix),
             host_name,
             slice_names,
+            scratch: Vec::new(),
         };
         let state = State {
             heads: BTreeMap::new(),

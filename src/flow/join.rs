@@ -158,7 +158,8 @@ impl Join {
     /// second prediction (shadow and canary traffic), a second line of the same version is a duplicate.
     pub fn predict(&mut self, open: Open, model: u32) -> Met {
         let mut shared = None;
-        for ticket in self.opens.find(open.key) {
+        let known = self.opens.find(open.key);
+        for &ticket in &known {
             if let Some(other) = self.opens.get(ticket) {
                 if other.series == open.series {
                     return Met::Duplicate(ticket);
@@ -175,7 +176,7 @@ impl Join {
             }
         }
         let early = self.earlies.take(open.key, model).or(shared);
-        Met::New(self.opens.push(open), early)
+        Met::New(self.opens.push_behind(open, known.last().copied()), early)
     }
 }
 

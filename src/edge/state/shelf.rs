@@ -17,6 +17,7 @@ use fjall::compaction::Leveled;
 use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::edge::segments::sync_folder;
 use crate::flow::join::{Delta, Key, Ticket, key_of_row};
@@ -164,19 +165,23 @@ impl Shelf {
         let mut rows = delta.rows().peekable();
         while rows.peek().is_some() {
             let mut batch = self.database.batch();
-            let mut added: BTreeMap<Key, Vec<Ticket>> = BTreeMap::new();
+            let mut added: BTreeMap<Key, (bool, SmallVec<[Ticket; 1]>)> = BTreeMap::new();
             for row in rows.by_ref().take(BATCH_ROWS) {
                 batch.insert(&self.rows, row.ticket.to_be_bytes(), row.bytes);
                 if row.ticket >= delta.edges.new_from {
-                    added.entry(row.key).or_default().push(row.ticket);
+                    let (alone, tickets) = added.entry(row.key).or_default();
+                    *alone |= row.alone;
+                    tickets.push(row.ticket);
                 }
             }
-            for (key, added) in added {
-                let mut known = self.tickets(key)?;
-                known.extend(added);
-                known.sort_unstable();
-                known.dedup();
-                batch.insert(&self.index, key.0.to_be_bytes(), bytes(&known));
+            for (key, (alone, mut tickets)) in added {
+                // What is looked for in vain costs as much as what is found.
+                if !alone {
+                    tickets.extend(self.tickets(key)?);
+                    tickets.sort_unstable();
+                    tickets.dedup();
+                }
+                batch.insert(&self.index, key.0.to_be_bytes(), bytes(&tickets));
             }
             batch.commit()?;
         }

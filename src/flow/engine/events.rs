@@ -10,6 +10,9 @@ use crate::flow::privacy::Cleaning;
 use crate::flow::quality::{Judgement, Outcome, Scored, TaskKind};
 use crate::flow::windows::{Gain, Judged, Place};
 
+/// Without labels to come, predictions are remembered only so as to know one that comes again: the last of them.
+const REMEMBERED: usize = 50_000;
+
 /// A label as it came: what the documents say of it.
 struct Said<'l> {
     actual: Value<'l>,
@@ -51,9 +54,9 @@ impl Engine {
         };
         self.totals.record(input).predictions += 1;
         self.count_prediction(ticket, latency_ms, now);
-        let held = self.render(prediction, record, now);
         match early {
             Some(early) => {
+                let held = self.render(prediction, record, now);
                 self.state.held.push(ticket, now, None);
                 self.orphan_found(&early, model, now, out);
                 let actual = self.state.tables.value(early.truth.actual);
@@ -61,11 +64,15 @@ impl Engine {
                 self.ship_joined(ticket, &actual, Some(&held), out);
             }
             None if self.settings.join.hold_ms > 0 && self.compiled.mapping.reads_labels() => {
+                let held = self.render(prediction, record, now);
                 self.state
                     .held
                     .push(ticket, now.plus(self.settings.join.hold_ms), Some(held));
             }
-            None => self.ship_pending(ticket, &held, out),
+            None => self.ship_at_once(ticket, prediction, record, now, out),
+        }
+        if !self.compiled.mapping.reads_labels() {
+            self.state.join.opens.keep(REMEMBERED);
         }
     }
 

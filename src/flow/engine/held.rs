@@ -26,7 +26,7 @@ pub(super) struct HeldPrediction {
     /// The index it goes to.
     pub(super) index: Arc<str>,
     /// The document up to its label part.
-    pub(super) head: Vec<u8>,
+    pub(super) head: Box<[u8]>,
 }
 
 impl Held {
@@ -48,11 +48,6 @@ impl Held {
             self.first + self.places.len() as u64,
             "every prediction passes through here"
         );
-        let prediction = prediction.map(|mut prediction| {
-            // There may be very many, and the bound counts what they hold, not what was set aside to write it.
-            prediction.head.shrink_to_fit();
-            prediction
-        });
         self.bytes += prediction
             .as_ref()
             .map_or(0, |prediction| prediction.head.len());
@@ -113,7 +108,7 @@ mod tests {
     fn prediction(length: usize) -> HeldPrediction {
         HeldPrediction {
             index: "i".into(),
-            head: vec![b'x'; length],
+            head: vec![b'x'; length].into(),
         }
     }
 

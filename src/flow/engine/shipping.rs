@@ -14,14 +14,15 @@ use crate::flow::join::{Address, Early, Key, Open, Ticket};
 use crate::flow::quality::Outcome;
 
 impl Engine {
-    /// The prediction's document up to its label part.
-    pub(super) fn render(
-        &mut self,
+    /// Writes the prediction's document up to its label part.
+    fn write_head(
+        &self,
         prediction: &Prediction<'_>,
         record: &Record<'_, '_>,
         now: Timestamp,
-    ) -> HeldPrediction {
-        let compiled = &mut self.compiled;
+        head: &mut Vec<u8>,
+    ) {
+        let compiled = &self.compiled;
         let host = self
             .state
             .history
@@ -34,12 +35,53 @@ impl Engine {
             host,
             record: self.settings.keep_record.then_some(record),
         };
-        let mut head = Vec::with_capacity(1_024);
-        document.write_head(&compiled.letterhead, now, &mut head);
+        document.write_head(&compiled.letterhead, now, head);
+    }
+
+    /// The prediction's document up to its label part.
+    pub(super) fn render(
+        &mut self,
+        prediction: &Prediction<'_>,
+        record: &Record<'_, '_>,
+        now: Timestamp,
+    ) -> HeldPrediction {
+        // Written in one place over and over, and kept in as few bytes as it has.
+        let mut scratch = std::mem::take(&mut self.compiled.scratch);
+        scratch.clear();
+        self.write_head(prediction, record, now, &mut scratch);
+        let head = scratch.as_slice().into();
+        self.compiled.scratch = scratch;
         HeldPrediction {
-            index: compiled.indices.name(Dataset::Prediction, prediction.time),
+            index: self
+                .compiled
+                .indices
+                .name(Dataset::Prediction, prediction.time),
             head,
         }
+    }
+
+    /// Ships a prediction that nobody will label in a moment: stored unless it is there.
+    pub(super) fn ship_at_once(
+        &mut self,
+        ticket: Ticket,
+        prediction: &Prediction<'_>,
+        record: &Record<'_, '_>,
+        now: Timestamp,
+        out: &mut Documents,
+    ) {
+        let Some((id, key)) = self.name_of(ticket) else {
+            return;
+        };
+        let index = self
+            .compiled
+            .indices
+            .name(Dataset::Prediction, prediction.time);
+        out.add(Action::Create, &index, &id, key, |bytes| {
+            self.write_head(prediction, record, now, bytes);
+            bytes.push(b',');
+            LabelPart::Pending.write(bytes);
+            bytes.push(b'}');
+        });
     }
 
     /// Ships a prediction that has no label yet: stored unless it is there.
@@ -77,7 +119,7 @@ impl Engine {
         };
         let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
         out.add(Action::Update, &index, &id, key, |bytes| {
-            write_label_update(&part, held.map(|held| held.head.as_slice()), bytes);
+            write_label_update(&part, held.map(|held| &*held.head), bytes);
         });
     }
 

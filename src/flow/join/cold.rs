@@ -14,6 +14,9 @@ use crate::flow::join::{Key, Open, Ticket};
 /// Bytes of a row in a [`Delta`] before its content: ticket and length.
 const ROW_HEAD: usize = 8 + 4;
 
+/// In a row's length: no older row has its key.
+const ALONE: u32 = 1 << 31;
+
 /// Bytes of a key, with which every row begins.
 const KEY: usize = 16;
 
@@ -74,6 +77,8 @@ pub struct Row<'d> {
     pub ticket: Ticket,
     /// What labels join on.
     pub key: Key,
+    /// No older row had its key when it came.
+    pub alone: bool,
     /// What to keep: [`Cold`] gives it back.
     pub bytes: &'d [u8],
 }
@@ -90,11 +95,13 @@ impl Delta {
         std::iter::from_fn(move || {
             let (ticket, tail) = rest.split_first_chunk()?;
             let (length, tail) = tail.split_first_chunk()?;
-            let (bytes, tail) = tail.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            let length = u32::from_le_bytes(*length);
+            let (bytes, tail) = tail.split_at_checked((length & !ALONE) as usize)?;
             rest = tail;
             Some(Row {
                 ticket: u64::from_le_bytes(*ticket),
                 key: key_of_row(bytes)?,
+                alone: length & ALONE != 0,
                 bytes,
             })
         })
@@ -106,7 +113,9 @@ impl Delta {
         self.rows.extend_from_slice(&ticket.to_le_bytes());
         self.rows.extend_from_slice(&[0; 4]);
         write_row(open, &mut self.rows)?;
-        let length = u32::try_from(self.rows.len() - start - ROW_HEAD).unwrap_or(u32::MAX);
+        // A record of 16 MiB, the longest there is, makes no row of 2 GiB.
+        let length = u32::try_from(self.rows.len() - start - ROW_HEAD).unwrap_or(u32::MAX >> 1);
+        let length = length | if open.alone { ALONE } else { 0 };
         if let Some(place) = self.rows.get_mut(start + 8..start + ROW_HEAD) {
             place.copy_from_slice(&length.to_le_bytes());
         }

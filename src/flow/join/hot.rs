@@ -95,10 +95,9 @@ impl Hot {
         })
     }
 
-    /// Adds the newest prediction.
-    pub(super) fn push(&mut self, mut open: Open) -> Ticket {
+    /// Adds the newest prediction, behind the last one here that has its key.
+    pub(super) fn push(&mut self, mut open: Open, older: Option<Ticket>) -> Ticket {
         let (key, ticket) = (open.key, self.end());
-        let older = self.find(key).last();
         open.next = 0;
         self.scores_bytes += open.scores_bytes();
         let places = 1 << self.segment_bits;

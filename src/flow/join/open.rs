@@ -45,6 +45,9 @@ pub struct Open {
     /// [`FRESH`], [`PENDING`].
     #[serde(skip)]
     pub(super) changed: u8,
+    /// No older prediction with this key was open when it came: the store need not look for one.
+    #[serde(skip)]
+    pub(super) alone: bool,
 }
 
 impl Open {
@@ -64,6 +67,7 @@ impl Open {
             revision: 0,
             next: 0,
             changed: 0,
+            alone: false,
         }
     }
 

@@ -153,7 +153,8 @@ impl Opens {
         let mut rest = state.rows.as_slice();
         while !rest.is_empty() {
             let (open, tail) = read_row(rest)?;
-            opens.hot.push(open);
+            let older = opens.hot.find(open.key).last();
+            opens.hot.push(open, older);
             rest = tail;
         }
         opens.end_at_cut = opens.hot.end();
@@ -249,10 +250,18 @@ impl Opens {
 
     /// Adds the newest prediction.
     pub fn push(&mut self, open: Open) -> Ticket {
+        let older = self.find(open.key).last().copied();
+        self.push_behind(open, older)
+    }
+
+    /// Adds the newest prediction; `older` is the last that [`find`](Self::find) knows with its key.
+    pub fn push_behind(&mut self, mut open: Open, older: Option<Ticket>) -> Ticket {
         if self.is_empty() {
             self.oldest = Some(open.arrived);
         }
-        self.hot.push(open)
+        open.alone = older.is_none();
+        let older = older.filter(|ticket| *ticket >= self.hot.first());
+        self.hot.push(open, older)
     }
 
     /// When the oldest arrived.
@@ -278,9 +287,14 @@ impl Opens {
         Some(open)
     }
 
+    /// Takes the oldest away until `most` are left.
+    pub fn keep(&mut self, most: usize) {
+        while self.len() > most && self.pop().is_some() {}
+    }
+
     /// So much has changed since the last checkpoint that the bound needs another one soon.
     pub fn is_crowded(&self) -> bool {
-        let changes = count(self.end_at_cut..self.hot.end()) + self.fresh.len();
+        let changes = count(self.end_at_cut.max(self.first)..self.hot.end()) + self.fresh.len();
         self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 16
     }
 

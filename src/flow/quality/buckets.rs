@@ -52,6 +52,30 @@ impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
         }
     }
 
+    /// Adds all counts of another, by `add`; buckets that then hold nothing stay.
+    pub(crate) fn merge(&mut self, other: &Self, add: impl Fn(&mut V, &V)) {
+        let mut from = 0;
+        for (bucket, more) in &other.0 {
+            from = self.place_from(from, *bucket);
+            match self.0.get_mut(from) {
+                Some((known, count)) if known == bucket => add(count, more),
+                Some(_) | None => {
+                    let mut count = V::default();
+                    add(&mut count, more);
+                    self.0.insert(from, (*bucket, count));
+                }
+            }
+        }
+    }
+
+    /// Drops buckets that hold nothing.
+    pub(crate) fn drop_empty(&mut self) {
+        let empty = V::default();
+        if self.counts().any(|count| *count == empty) {
+            self.0.retain(|(_, count)| *count != empty);
+        }
+    }
+
     /// Buckets and counts, ascending.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (K, &V)> {
         self.0.iter().map(|(bucket, count)| (*bucket, count))
@@ -70,6 +94,20 @@ impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
     #[cfg(test)]
     pub(crate) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
         self.0.retain(|(_, count)| keep(count));
+    }
+
+    /// The first place from `from` on whose bucket is not below `bucket`, looked for in ever longer steps: what is merged is
+    /// in order, so it is near.
+    fn place_from(&self, from: usize, bucket: K) -> usize {
+        let rest = self.0.get(from..).unwrap_or_default();
+        let is_below = |place: usize| rest.get(place).is_some_and(|entry| entry.0 < bucket);
+        let mut step = 1;
+        while is_below(step - 1) {
+            step *= 2;
+        }
+        let (low, high) = (step / 2, step.min(rest.len()));
+        let near = rest.get(low..high).unwrap_or_default();
+        from + low + near.partition_point(|entry| entry.0 < bucket)
     }
 
     fn place(&self, bucket: K) -> Result<usize, usize> {

@@ -40,13 +40,11 @@ impl Calibration {
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (bin, theirs) in other.bins.iter() {
-            self.bins.change(bin, |ours| {
-                ours.count += theirs.count;
-                ours.hits += theirs.hits;
-                ours.scores.merge(&theirs.scores);
-            });
-        }
+        self.bins.merge(&other.bins, |ours, theirs| {
+            ours.count += theirs.count;
+            ours.hits += theirs.hits;
+            ours.scores.merge(&theirs.scores);
+        });
     }
 
     /// `Σ n_b/n · |mean score − share of hits|`; `None` where nothing is in.

@@ -38,14 +38,19 @@ impl Histogram {
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
     pub(crate) fn put(&mut self, score: f64, of_class: bool, times: i64) {
         let counts = if of_class { (times, 0) } else { (0, times) };
-        self.add(bin(score), counts);
+        self.bins.change_or_drop(bin(score), |entry| {
+            entry.0 += counts.0;
+            entry.1 += counts.1;
+        });
     }
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (bin, &counts) in other.bins.iter() {
-            self.add(bin, counts);
-        }
+        self.bins.merge(&other.bins, |counts, more| {
+            counts.0 += more.0;
+            counts.1 += more.1;
+        });
+        self.bins.drop_empty();
     }
 
     /// (Of the class, of the rest).
@@ -134,13 +139,6 @@ impl Histogram {
             Area::metric(self.roc_auc(), "roc_auc", ONE_SIDE),
             Area::metric(self.average_precision(), "average_precision", NOT_SCORED),
         ]
-    }
-
-    fn add(&mut self, bin: u16, counts: (i64, i64)) {
-        self.bins.change_or_drop(bin, |entry| {
-            entry.0 += counts.0;
-            entry.1 += counts.1;
-        });
     }
 }
 

@@ -115,9 +115,8 @@ impl Scores {
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (bin, &more) in other.distribution.iter() {
-            self.distribution.change(bin, |count| *count += more);
-        }
+        self.distribution
+            .merge(&other.distribution, |count, more| *count += more);
         self.sum.merge(&other.sum);
         self.labelled += other.labelled;
         for (&class, theirs) in &other.curves {

@@ -41,9 +41,9 @@ impl Sketch {
     /// Adds another distribution.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        for (bucket, &count) in other.buckets.iter() {
-            self.put(bucket, count);
-        }
+        self.buckets
+            .merge(&other.buckets, |count, more| *count += more);
+        self.buckets.drop_empty();
     }
 
     /// How many values are in.

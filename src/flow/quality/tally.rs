@@ -160,12 +160,9 @@ impl Tally {
         self.predictions += other.predictions;
         self.unanswered += other.unanswered;
         self.labelled += other.labelled;
-        for (class, &more) in other.answers.iter() {
-            self.answers.change(class, |count| *count += more);
-        }
-        for (cell, &more) in other.cells.iter() {
-            self.cells.change(cell, |count| *count += more);
-        }
+        let add = |count: &mut i64, more: &i64| *count += more;
+        self.answers.merge(&other.answers, add);
+        self.cells.merge(&other.cells, add);
         if let Some(theirs) = &other.moments {
             self.moments.get_or_insert_default().merge(theirs);
         }
