@@ -15,6 +15,7 @@ mod length;
 mod pane;
 mod strands;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -85,8 +86,8 @@ pub struct Windows {
 
 /// What a checkpoint holds of the windows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WindowsState {
-    panes: Vec<(WindowKey, Pane)>,
+pub struct WindowsState<'w> {
+    panes: Vec<(WindowKey, Cow<'w, Pane>)>,
     finals: Finals,
     away: BTreeMap<RowKey, Away>,
 }
@@ -119,11 +120,12 @@ impl Windows {
     pub fn resume(
         lengths: &[Length],
         bytes_max: usize,
-        state: WindowsState,
+        state: WindowsState<'_>,
         checkpoint: u64,
     ) -> Self {
         let mut windows = Self::new(lengths, bytes_max);
-        windows.panes = state.panes.into_iter().collect();
+        let panes = state.panes.into_iter();
+        windows.panes = panes.map(|(key, pane)| (key, pane.into_owned())).collect();
         windows.finals = state.finals;
         windows.resume_away(state.away, checkpoint);
         windows.renumber();
@@ -134,12 +136,14 @@ impl Windows {
     ///
     /// # Errors
     /// The encoder, which has no reason to.
-    pub fn cut(&mut self, number: u64) -> Result<(WindowsState, RowsDelta), postcard::Error> {
+    pub fn cut(&mut self, number: u64) -> Result<(WindowsState<'_>, RowsDelta), postcard::Error> {
         self.gather();
         let delta = self.leave(number)?;
         let panes = self.panes.iter().filter(|(key, _)| self.stays(key));
         let state = WindowsState {
-            panes: panes.map(|(key, pane)| (*key, pane.clone())).collect(),
+            panes: panes
+                .map(|(key, pane)| (*key, Cow::Borrowed(pane)))
+                .collect(),
             finals: self.finals.clone(),
             away: self.away(),
         };

@@ -26,6 +26,7 @@ pub(super) struct HeldPrediction {
     /// The index it goes to.
     pub(super) index: Arc<str>,
     /// The document up to its label part.
+    #[serde(with = "serde_bytes")]
     pub(super) head: Box<[u8]>,
 }
 

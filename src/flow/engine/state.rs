@@ -67,8 +67,8 @@ struct Kept<'e> {
     /// Where the lease of versions begins.
     version: i64,
     opens: OpensState,
-    earlies: Vec<(Address, Early)>,
-    windows: WindowsState,
+    earlies: Vec<(Address, Cow<'e, Early>)>,
+    windows: WindowsState<'e>,
     /// Borrowed when it is written: it is the largest part, and a copy of it would count against the memory bound.
     held: Cow<'e, held::Held>,
     history: History,
@@ -286,7 +286,7 @@ impl Engine {
             beaten: tables.beaten.clone(),
             version: stamps.cut(*checkpoints),
             opens,
-            earlies: join.earlies.to_vec(),
+            earlies: join.earlies.iter().collect(),
             windows: windows_state,
             held: Cow::Borrowed(held),
             history: history.clone(),
@@ -387,7 +387,11 @@ impl Engine {
         let opens = Opens::resume(engine.settings.join.state_bytes_max, &kept.opens)?;
         engine.state.join = Join {
             opens,
-            earlies: kept.earlies.into_iter().collect(),
+            earlies: kept
+                .earlies
+                .into_iter()
+                .map(|(address, early)| (address, early.into_owned()))
+                .collect(),
         };
         engine.state.held = kept.held.into_owned();
         engine.state.checkpoints = checkpoint.cold.edges.number;

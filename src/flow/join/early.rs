@@ -1,5 +1,6 @@
 //! Labels that came before their prediction, waiting for it.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use hashbrown::hash_map::Entry;
@@ -127,14 +128,12 @@ impl Earlies {
         }
     }
 
-    /// Copies for a checkpoint, oldest first.
-    pub fn to_vec(&self) -> Vec<(Address, Early)> {
-        let known = |(_, address): &(Timestamp, Address)| {
-            self.waiting
-                .get(address)
-                .map(|early| (*address, early.clone()))
-        };
-        self.order.iter().filter_map(known).collect()
+    /// All, oldest first: for a checkpoint.
+    pub fn iter(&self) -> impl Iterator<Item = (Address, Cow<'_, Early>)> {
+        self.order.iter().filter_map(|(_, address)| {
+            let early = self.waiting.get(address)?;
+            Some((*address, Cow::Borrowed(early)))
+        })
     }
 }
 
