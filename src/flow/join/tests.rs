@@ -210,7 +210,7 @@ fn the_bound_holds_and_nothing_is_lost() {
     for key in &keys {
         bench
             .opens
-            .push(Open::new(*key, Timestamp(1), Timestamp(2), 0, 0));
+            .push_behind(Open::new(*key, Timestamp(1), Timestamp(2), 0, 0), None);
         if bench.opens.is_crowded() {
             let (_, delta) = bench.opens.cut(bench.number + 1, None).unwrap();
             bench.number += 1;
