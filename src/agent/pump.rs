@@ -111,17 +111,10 @@ impl Pump {
                         warn!(%alert, "no alert of this id fires, so there is nothing to acknowledge");
                     }
                 }
-                Next::Advance => {}
-                Next::End if self.once => self.engine.finish(now(), &mut out),
-                Next::End => self.engine.release(now(), &mut out),
+                Next::Advance | Next::End => {}
             }
-            if !ends
-                && self
-                    .engine
-                    .deadline()
-                    .is_some_and(|deadline| deadline <= now())
-            {
-                self.engine.advance(now(), &mut out);
+            if !self.let_time_pass(ends, runtime, &mut out) {
+                return self.engine;
             }
             if let Some(fault) = self.engine.fault() {
                 // What it says from here on may be wrong; the caller reports the fault.
@@ -137,10 +130,7 @@ impl Pump {
                 self.reporter.changed();
             }
             self.reporter.report(&self.engine);
-            news::log(&out.changes);
-            self.reporter.does(Doing::HandingOver);
-            if !out.is_empty() && !self.ship(runtime, out) {
-                warn!("shipping has ended: what was not shipped is read again at the next start");
+            if !self.hand_over(runtime, &mut out) {
                 return self.engine;
             }
             if self.engine.is_crowded() {
@@ -161,6 +151,49 @@ impl Pump {
                 return self.engine;
             }
         }
+    }
+
+    /// Publishes what is due. Windows may be many: they are handed over a part at a time, so that their documents need not all
+    /// be in memory at once. False if shipping is gone.
+    fn let_time_pass(&mut self, ends: bool, runtime: &Handle, out: &mut Documents) -> bool {
+        if ends {
+            while self.engine.publish_some(now(), out) && self.engine.fault().is_none() {
+                if !self.hand_over(runtime, out) {
+                    return false;
+                }
+            }
+            if self.once {
+                self.engine.finish(now(), out);
+            } else {
+                self.engine.release(now(), out);
+            }
+        } else if self
+            .engine
+            .deadline()
+            .is_some_and(|deadline| deadline <= now())
+        {
+            self.engine.advance(now(), out);
+            while self.engine.has_more(now()) && self.engine.fault().is_none() {
+                if !self.hand_over(runtime, out) {
+                    return false;
+                }
+                self.engine.advance(now(), out);
+            }
+        }
+        true
+    }
+
+    /// Documents go on to shipping. False if that is gone.
+    fn hand_over(&mut self, runtime: &Handle, out: &mut Documents) -> bool {
+        let out = std::mem::take(out);
+        news::log(&out.changes);
+        self.reporter.does(Doing::HandingOver);
+        if !out.is_empty() && !self.ship(runtime, out) {
+            warn!("shipping has ended: what was not shipped is read again at the next start");
+            return false;
+        }
+        self.reporter.does(Doing::Working);
+        true
     }
 
     /// Waits for a share of the budget, and for room in the channel. False if shipping is gone.

@@ -236,6 +236,9 @@ impl Engine {
     fn begin(&mut self, now: Timestamp, out: &mut Documents) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.advance(now, out);
+            while self.has_more(now) {
+                self.advance(now, out);
+            }
         }
         self.found_version = None;
     }
@@ -445,11 +448,20 @@ impl Engine {
             .flatten()
             .any(|at| at <= now)
         {
-            self.publish(now, out);
-            self.close_windows(now, out);
-            self.publish_at = None;
+            if self.publish_some(now, out) {
+                self.publish_at = Some(now);
+            } else {
+                self.close_windows(now, out);
+                self.publish_at = None;
+            }
         }
         self.look_at_alerts(now, out);
+    }
+
+    /// Windows are still to be published by `now`: [`advance`](Self::advance) again, once its documents are handed on.
+    #[must_use]
+    pub fn has_more(&self, now: Timestamp) -> bool {
+        self.publish_at.is_some_and(|at| at <= now) && self.state.windows.any_dirty()
     }
 
     /// When [`advance`](Self::advance) has work next; ask again after every other verb.
@@ -480,7 +492,7 @@ impl Engine {
     /// Ships what is held back, so that nothing waits while the agent is stopped. Stopping is not the end of data.
     pub fn release(&mut self, now: Timestamp, out: &mut Documents) {
         self.ship_held_until(Timestamp(i64::MAX), out);
-        self.publish(now, out);
+        while self.publish_some(now, out) {}
         self.publish_at = None;
     }
 

@@ -207,11 +207,24 @@ impl Windows {
         (self.lengths.len() - lengths) * (slices.len() + 1)
     }
 
-    /// Takes the windows that changed since they were last published, in the order of their keys.
-    pub fn take_dirty(&mut self) -> Vec<WindowKey> {
+    /// Takes windows that changed since they were last published, in the order of their keys: those over `most` panes, the
+    /// oldest, with all panes beside them.
+    pub fn take_dirty(&mut self, most: usize) -> Vec<WindowKey> {
         self.gather();
-        let mut keys = Vec::with_capacity(self.dirty.len());
-        for index in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if dirty.len() > most {
+            let panes = &self.panes;
+            let stretch_of = |index: &u32| {
+                let pane = panes.get_index(*index as usize);
+                pane.map(|(key, _)| (key.start, key.length))
+            };
+            dirty.sort_unstable_by_key(stretch_of);
+            let last = dirty.get(most).and_then(stretch_of);
+            let end = dirty.partition_point(|index| stretch_of(index) <= last);
+            self.dirty = dirty.split_off(end);
+        }
+        let mut keys = Vec::with_capacity(dirty.len());
+        for index in dirty {
             if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
                 pane.dirty = false;
                 let windows = key

@@ -23,6 +23,9 @@ use crate::flow::windows::{Length, Span, WindowKey, Windows};
 /// Windows of which slice soever that become final at a time.
 const CLOSED_AT_ONCE: usize = 1_024;
 
+/// Panes that are published at a time: some four mebibytes of documents.
+const PUBLISHED_AT_ONCE: usize = 1_024;
+
 /// Host panes kept: a day of minutes, and hours and days beside them for weeks.
 const HOST_PANES_MAX: usize = 4_096;
 
@@ -62,10 +65,12 @@ impl HostWindows {
 }
 
 impl Engine {
-    /// Publishes every window that changed since it was last published.
-    pub(super) fn publish(&mut self, now: Timestamp, out: &mut Documents) {
-        let keys = self.state.windows.take_dirty();
+    /// Publishes windows that changed since they were last published: a part of them, so that their documents need not all be
+    /// in memory at once. True: there are more.
+    pub fn publish_some(&mut self, now: Timestamp, out: &mut Documents) -> bool {
+        let keys = self.state.windows.take_dirty(PUBLISHED_AT_ONCE);
         self.publish_windows(&keys, false, now, out);
+        self.state.windows.any_dirty()
     }
 
     /// Publishes windows for the last time, once no label can change them.

@@ -60,7 +60,7 @@ fn an_event_counts_in_every_length_and_slice() {
         .collect();
     panes.sort_unstable();
     assert_eq!(panes, expected, "one pane for all three hopping windows");
-    let dirty = windows.take_dirty();
+    let dirty = windows.take_dirty(usize::MAX);
     assert_eq!(dirty.len(), 3 * (1 + 1 + 3 + 1));
     assert!(
         dirty
@@ -82,7 +82,7 @@ fn a_straggler_does_not_reopen_a_final_window() {
         Some(Timestamp(40_000)),
         |_| {},
     );
-    windows.take_dirty();
+    windows.take_dirty(usize::MAX);
     assert!(
         windows.settled(Timestamp(59_999), 10_000).is_empty(),
         "the window has not ended"
@@ -120,7 +120,7 @@ fn a_cumulative_window_never_ends() {
             |gain| gain.tally.predict(&TASK, &ANSWER),
         );
     }
-    let keys = windows.take_dirty();
+    let keys = windows.take_dirty(usize::MAX);
     let mut found = Vec::new();
     windows.fold(&keys, Tally::merge, |_, tally, span| {
         found.push((tally.counts().predictions, span.unwrap()));
@@ -168,7 +168,7 @@ proptest! {
                 windows.change(PLACE, &[], time, None, |gain| gain.label(&TASK, &ANSWER, judged));
             }
         }
-        let keys = windows.take_dirty();
+        let keys = windows.take_dirty(usize::MAX);
         let mut found = Vec::new();
         windows.fold(&keys, Tally::merge, |key, tally, _| {
             let counts = tally.counts();
@@ -196,7 +196,7 @@ proptest! {
         for &(at, arrived) in &arrivals {
             windows.change(PLACE, &[9], Timestamp(at * MINUTE), Some(Timestamp(arrived * MINUTE)), |_| {});
         }
-        windows.take_dirty();
+        windows.take_dirty(usize::MAX);
         let horizon = 5;
         let mut closed = BTreeMap::new();
         for now in 0..40_i64 {
@@ -250,7 +250,7 @@ fn windows_that_rest_leave_memory_and_come_back_when_touched() {
     duplicate(&mut windows, 2);
     let (_, delta) = windows.cut(1).unwrap();
     assert!(delta.is_empty(), "what is not published yet stays");
-    windows.take_dirty();
+    windows.take_dirty(usize::MAX);
     let (_, delta) = windows.cut(2).unwrap();
     assert_eq!((delta.kept.len(), delta.gone.len()), (2, 0));
     // Touched before the checkpoint was saved: this one stays, and the store must forget it.
@@ -269,7 +269,7 @@ fn windows_that_rest_leave_memory_and_come_back_when_touched() {
     );
     // Final windows are forgotten in the store, too.
     let later = Timestamp(10 * MINUTE);
-    windows.take_dirty();
+    windows.take_dirty(usize::MAX);
     let settled = windows.settled(later, MINUTE);
     windows.fetch(&settled);
     windows.close(&settled);
