@@ -188,6 +188,8 @@ impl Engine {
             return;
         };
         self.begin(now, out);
+        // About what is made of it: a buffer that grows is copied, and all of its pages are new.
+        out.bytes.reserve(3 * batch.bytes.len());
         let kind = batch.kind.or(input.kind);
         if batch.restart {
             self.state.sources.remove(&batch.source);
