@@ -114,3 +114,44 @@ impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
         self.0.binary_search_by_key(&bucket, |entry| entry.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The oracle is the standard library's map.
+        #[test]
+        fn buckets_are_a_map(changes in prop::collection::vec((0..40_u16, -2..3_i64, any::<bool>()), 0..60), others in prop::collection::btree_map(0..60_u16, -2..3_i64, 0..40)) {
+            let (mut buckets, mut map) = (Buckets::default(), BTreeMap::new());
+            for (bucket, times, drops) in changes {
+                let count = map.entry(bucket).or_insert(0);
+                *count += times;
+                if drops {
+                    buckets.change_or_drop(bucket, |count| *count += times);
+                    if *count == 0 {
+                        map.remove(&bucket);
+                    }
+                } else {
+                    buckets.change(bucket, |count| *count += times);
+                }
+            }
+            let read = |buckets: &Buckets<u16, i64>| buckets.iter().map(|(bucket, count)| (bucket, *count)).collect::<BTreeMap<_, _>>();
+            prop_assert_eq!(&read(&buckets), &map);
+            let other = Buckets(others.clone().into_iter().collect());
+            buckets.merge(&other, |count, more| *count += more);
+            for (bucket, more) in others {
+                *map.entry(bucket).or_insert(0) += more;
+            }
+            prop_assert_eq!(&read(&buckets), &map);
+            buckets.drop_empty();
+            map.retain(|_, count| *count != 0);
+            prop_assert_eq!(&read(&buckets), &map);
+            prop_assert!(buckets.0.is_sorted());
+        }
+    }
+}

@@ -72,6 +72,26 @@ fn an_event_counts_in_every_length_and_slice() {
 }
 
 #[test]
+fn what_changed_is_taken_in_parts_the_oldest_first() {
+    let mut windows = Windows::new(&[Length::Fixed(MINUTE)], 0);
+    for minute in [3, 1, 2] {
+        let time = Timestamp(minute * MINUTE);
+        windows.change(PLACE, &[4], time, Some(time), |_| {});
+    }
+    let mut parts = Vec::new();
+    loop {
+        let part = windows.take_dirty(1);
+        let minutes: Vec<_> = part.iter().map(|key| key.start.0 / MINUTE).collect();
+        parts.push(minutes);
+        if !windows.any_dirty() {
+            break;
+        }
+    }
+    // The whole and its slice go together.
+    assert_eq!(parts, [[1, 1], [2, 2], [3, 3]]);
+}
+
+#[test]
 fn a_straggler_does_not_reopen_a_final_window() {
     let lengths = [Length::Fixed(MINUTE)];
     let mut windows = Windows::new(&lengths, 0);
@@ -166,6 +186,9 @@ proptest! {
                 let label = Timestamp((event.at + delay) * MINUTE);
                 let judged = Judged { judgement: Judgement::timeless(Outcome::Class(1)), time: Some(label) };
                 windows.change(PLACE, &[], time, None, |gain| gain.label(&TASK, &ANSWER, judged));
+            }
+            if event.at % 3 == 0 {
+                windows.gather();
             }
         }
         let keys = windows.take_dirty(usize::MAX);
