@@ -28,6 +28,8 @@ const EVENTS: u64 = 100_000;
 const RECORD_BYTES_MAX: usize = 16 << 20;
 const READ_BYTES: usize = 256 << 10;
 const BULK_BYTES: usize = 4 << 20;
+/// Events of a batch that the tail hands over, about.
+const BATCH: usize = 700;
 /// 2026-11-04T00:00:00Z: all of the log is past.
 const NOW: Timestamp = Timestamp(1_793_750_400_000);
 
@@ -250,9 +252,8 @@ pub(crate) fn encode(log: &Log, table: &Table) {
         .map(|(_, prediction)| prediction_id(Key::of(&prediction.id, None), tag))
         .collect();
     let mut indices = Indices::new(&settings.index_prefix);
-    let mut encode = || {
-        let mut out = Documents::default();
-        for ((text, prediction), id) in read.iter().zip(&ids) {
+    let mut encode = |read: &[(&str, Prediction<'_>)], ids: &[String], out: &mut Documents| {
+        for ((text, prediction), id) in read.iter().zip(ids) {
             let index = indices.name(Dataset::Prediction, prediction.time);
             let document = PredictionDocument {
                 prediction,
@@ -268,19 +269,32 @@ pub(crate) fn encode(log: &Log, table: &Table) {
                 bytes.push(b'}');
             });
         }
-        out
     };
-    let written = encode();
+    let mut written = Documents::default();
+    encode(&read, &ids, &mut written);
+    let step = || {
+        let mut out = Documents::default();
+        timed(|| {
+            for (read, ids) in read.chunks(BATCH).zip(ids.chunks(BATCH)) {
+                out.bytes.clear();
+                out.items.clear();
+                encode(read, ids, &mut out);
+                black_box(&out);
+            }
+        })
+    };
     let baseline = || {
         let mut copy = Vec::new();
         timed(|| {
-            for item in &written.items {
-                copy.extend_from_slice(&written.bytes[item.lines.clone()]);
+            for items in written.items.chunks(BATCH) {
+                copy.clear();
+                for item in items {
+                    copy.extend_from_slice(&written.bytes[item.lines.clone()]);
+                }
+                black_box(&copy);
             }
-            black_box(&copy);
         })
     };
-    let step = || timed(|| drop(black_box(encode())));
     table.row("encode", EVENTS as usize, step, "a copy", baseline);
 }
 
@@ -305,7 +319,13 @@ pub(crate) fn pack(log: &Log, table: &Table) {
             }
         })
     };
-    let baseline = || timed(|| drop(black_box(out.bytes.clone())));
+    let baseline = || {
+        timed(|| {
+            for body in out.bytes.chunks(BULK_BYTES) {
+                black_box(body.to_vec());
+            }
+        })
+    };
     table.row("pack", EVENTS as usize, step, "a copy", baseline);
 }
 
