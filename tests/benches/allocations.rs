@@ -3,7 +3,12 @@
 //!
 //! The bounds are what was counted, rounded up. If one fails, look for what is now made per event instead of per batch; if
 //! the count fell well below its bound, lower the bound.
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a test, which says what it counted"
+)]
 
 #[path = "fraud/log.rs"]
 mod log;

@@ -56,7 +56,7 @@ impl Table {
     fn row(
         &self,
         name: &str,
-        events: usize,
+        events: u64,
         mut step: impl FnMut() -> Duration,
         least: &str,
         mut baseline: impl FnMut() -> Duration,

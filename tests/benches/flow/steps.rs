@@ -99,19 +99,15 @@ pub(crate) fn lines(log: &Log, table: &Table) {
         })
     };
     let baseline = || timed(|| assert!(memchr::memchr_iter(b'\n', &log.predictions).count() > 0));
-    table.row("lines", EVENTS as usize, step, "memchr", baseline);
+    table.row("lines", EVENTS, step, "memchr", baseline);
 }
 
 /// Records to predictions; least: the same fields into a struct.
 pub(crate) fn decode(log: &Log, table: &Table) {
     let step = || timed(|| log.each(|text, event| drop(black_box((text, event)))));
-    table.row(
-        "decode",
-        EVENTS as usize,
-        step,
-        "sonic-rs into a struct",
-        || parse(log),
-    );
+    table.row("decode", EVENTS, step, "sonic-rs into a struct", || {
+        parse(log)
+    });
 }
 
 /// An id to what labels join on; least: a hash that may collide.
@@ -119,20 +115,20 @@ pub(crate) fn key(log: &Log, table: &Table) {
     let read = log.read();
     let step = || {
         timed(|| {
-            read.iter().for_each(|(_, prediction)| {
+            for (_, prediction) in &read {
                 black_box(Key::of(&prediction.id, None));
-            })
+            }
         })
     };
     let hasher = DefaultHashBuilder::default();
     let baseline = || {
         timed(|| {
-            read.iter().for_each(|(_, prediction)| {
+            for (_, prediction) in &read {
                 black_box(hasher.hash_one(&prediction.id));
-            })
+            }
         })
     };
-    table.row("key", EVENTS as usize, step, "foldhash", baseline);
+    table.row("key", EVENTS, step, "foldhash", baseline);
 }
 
 /// A prediction is kept, and found by its label; least: in and out of a hash map.
@@ -167,13 +163,7 @@ pub(crate) fn join(log: &Log, table: &Table) {
             }
         })
     };
-    table.row(
-        "join",
-        EVENTS as usize,
-        step,
-        "a hash map, in and out",
-        baseline,
-    );
+    table.row("join", EVENTS, step, "a hash map, in and out", baseline);
 }
 
 /// A prediction counts in its windows: three lengths, the whole and two slices; least: to add one in as many places of a
@@ -231,13 +221,7 @@ pub(crate) fn windows(log: &Log, table: &Table) {
             }
         })
     };
-    table.row(
-        "windows",
-        EVENTS as usize,
-        step,
-        "9 counts in a hash map",
-        baseline,
-    );
+    table.row("windows", EVENTS, step, "9 counts in a hash map", baseline);
 }
 
 /// A prediction's document and its action line; least: to copy as many bytes.
@@ -295,7 +279,7 @@ pub(crate) fn encode(log: &Log, table: &Table) {
             }
         })
     };
-    table.row("encode", EVENTS as usize, step, "a copy", baseline);
+    table.row("encode", EVENTS, step, "a copy", baseline);
 }
 
 /// Documents to requests; least: to copy them.
@@ -326,7 +310,7 @@ pub(crate) fn pack(log: &Log, table: &Table) {
             }
         })
     };
-    table.row("pack", EVENTS as usize, step, "a copy", baseline);
+    table.row("pack", EVENTS, step, "a copy", baseline);
 }
 
 /// All that the engine does to a prediction, and to a label; least: to parse them.
@@ -346,12 +330,12 @@ pub(crate) fn engine(log: &Log, table: &Table) {
     };
     table.row(
         "engine, prediction",
-        EVENTS as usize,
+        EVENTS,
         tail,
         "sonic-rs into a struct",
         || parse(log),
     );
-    let label_count = memchr::memchr_iter(b'\n', &log.labels).count();
+    let label_count = memchr::memchr_iter(b'\n', &log.labels).count() as u64;
     let label = || {
         let mut engine = Engine::new(pipeline::settings(true)).unwrap();
         push(&mut engine, &predictions, NOW);
