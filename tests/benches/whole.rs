@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! whole generate FOLDER EVENTS     predictions.jsonl and labels.jsonl
-//! whole sink                       a cluster that counts; says its port, GET /count says the counts
+//! whole sink                       a cluster that counts; says its port, GET /count and /delays say the figures
 //! whole parse FILE                 the baseline: reads lines and the mapped fields, and does nothing with them
 //! whole post URL FILE CONNECTIONS  posts a file's lines in batches of 500, each connection waiting for its answers
+//! whole pace FILE RATE SECONDS     writes a log at so many lines a second, each with the time it was written at
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,12 @@
 
 #[path = "whole/generate.rs"]
 mod generate;
+#[path = "fraud/line.rs"]
+mod line;
+#[path = "fraud/log.rs"]
+mod log;
+#[path = "whole/pace.rs"]
+mod pace;
 #[path = "whole/parse.rs"]
 mod parse;
 #[path = "whole/post.rs"]
@@ -28,6 +35,13 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["generate", folder, events] => generate::run(folder.as_ref(), events.parse().unwrap()),
+        ["pace", file, rate, seconds] => {
+            pace::run(
+                file.as_ref(),
+                rate.parse().unwrap(),
+                seconds.parse().unwrap(),
+            );
+        }
         ["sink"] => sink::run(),
         ["parse", file] => parse::run(file.as_ref()),
         ["post", url, file, connections] => {
