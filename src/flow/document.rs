@@ -18,9 +18,9 @@ use crate::flow::event::Timestamp;
 use crate::flow::json;
 
 pub use letter::{DeadLetter, Kept, Reading, Subject};
-pub use name::{Dataset, Indices, Tag, key_of_id, window_id};
+pub use name::{Dataset, Indices, PredictionId, Tag, key_of_id, window_id};
 pub use prediction::{
-    HostDocument, LabelPart, OrphanDocument, PredictionDocument, prediction_id, write_label_update,
+    HostDocument, LabelPart, OrphanDocument, PredictionDocument, write_label_update,
 };
 pub use window::{WindowDocument, WindowIdentity};
 

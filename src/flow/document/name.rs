@@ -135,18 +135,35 @@ impl Tag {
     }
 }
 
-/// Writes a prediction's `_id`.
-pub(super) fn write_prediction_id(key: Key, tag: Tag, out: &mut String) {
-    write_letters(key.0, 22, out);
-    out.push('.');
-    write_letters(u128::from(tag.0), 11, out);
+/// The `_id` of a prediction's document: its join key, and the tag of its pipeline, model and version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PredictionId([u8; 34]);
+
+impl PredictionId {
+    /// The id of the prediction with this key.
+    #[must_use]
+    pub fn of(key: Key, tag: Tag) -> Self {
+        let mut id = [b'.'; 34];
+        if let Some((key_letters, [_, tag_letters @ ..])) = id.split_at_mut_checked(22) {
+            write_letters(key.0, key_letters);
+            write_letters(u128::from(tag.0), tag_letters);
+        }
+        Self(id)
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Letters only.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// The `_id` of a window's document: 128 bits of BLAKE3 over all that identifies it.
 pub fn window_id(parts: &[&str]) -> String {
-    let mut id = String::with_capacity(22);
-    write_letters(digest(parts), 22, &mut id);
-    id
+    let mut id = [0; 22];
+    write_letters(digest(parts), &mut id);
+    String::from_utf8_lossy(&id).into_owned()
 }
 
 /// The key of a document whose id is not made from a join key: FNV-1a, 64 bits.
@@ -170,10 +187,12 @@ fn digest(parts: &[&str]) -> u128 {
         .fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
-fn write_letters(number: u128, letters: u32, out: &mut String) {
-    for place in (0..letters).rev() {
-        let six = (number >> (6 * place)) as usize & 63;
-        out.push(char::from(LETTERS[six]));
+/// Six bits a letter, the last ones last.
+fn write_letters(number: u128, letters: &mut [u8]) {
+    let mut rest = number;
+    for letter in letters.iter_mut().rev() {
+        *letter = LETTERS[rest as usize & 63];
+        rest >>= 6;
     }
 }
 
@@ -215,13 +234,8 @@ mod tests {
     /// with the digest of `printf 'p-1'` cross-checked by the b3sum tool's algorithm (BLAKE3, first 16 bytes).
     #[test]
     fn ids_stay_what_they_were() {
-        let mut id = String::new();
-        write_prediction_id(
-            Key::of("p-1", None),
-            Tag::of("fraud", "fraud", "v7"),
-            &mut id,
-        );
-        insta::assert_snapshot!(id);
+        let id = PredictionId::of(Key::of("p-1", None), Tag::of("fraud", "fraud", "v7"));
+        insta::assert_snapshot!(id.as_str());
         insta::assert_snapshot!(window_id(&[
             "fraud", "agent", "fraud", "v7", "_all", "", "1h", "0"
         ]));

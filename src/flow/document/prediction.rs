@@ -5,18 +5,10 @@
 
 use crate::flow::decode::Record;
 use crate::flow::document::Letterhead;
-use crate::flow::document::name::{Dataset, Tag, write_prediction_id};
+use crate::flow::document::name::Dataset;
 use crate::flow::event::{Prediction, Timestamp, Value};
-use crate::flow::join::Key;
 use crate::flow::json;
 use crate::flow::json::{write_integer, write_number, write_text};
-
-/// The `_id` of a prediction: its join key, and the tag of its pipeline, model and version.
-pub fn prediction_id(key: Key, tag: Tag) -> String {
-    let mut id = String::with_capacity(34);
-    write_prediction_id(key, tag, &mut id);
-    id
-}
 
 /// A prediction's document, up to its label part.
 #[derive(Debug)]

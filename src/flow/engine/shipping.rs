@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::flow::decode::Record;
 use crate::flow::document::{
-    Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, prediction_id,
+    Action, Dataset, Documents, LabelPart, OrphanDocument, PredictionDocument, PredictionId,
     write_label_update,
 };
 use crate::flow::engine::held::HeldPrediction;
@@ -76,7 +76,7 @@ impl Engine {
             .compiled
             .indices
             .name(Dataset::Prediction, prediction.time);
-        out.add(Action::Create, &index, &id, key, |bytes| {
+        out.add(Action::Create, &index, id.as_str(), key, |bytes| {
             self.write_head(prediction, record, now, bytes);
             bytes.push(b',');
             LabelPart::Pending.write(bytes);
@@ -94,7 +94,7 @@ impl Engine {
         let Some((id, key)) = self.name_of(ticket) else {
             return;
         };
-        out.add(Action::Create, &held.index, &id, key, |bytes| {
+        out.add(Action::Create, &held.index, id.as_str(), key, |bytes| {
             bytes.extend_from_slice(&held.head);
             bytes.push(b',');
             LabelPart::Pending.write(bytes);
@@ -118,7 +118,7 @@ impl Engine {
             return;
         };
         let index: Index = self.compiled.indices.name(Dataset::Prediction, time);
-        out.add(Action::Update, &index, &id, key, |bytes| {
+        out.add(Action::Update, &index, id.as_str(), key, |bytes| {
             write_label_update(&part, held.map(|held| &*held.head), bytes);
         });
     }
@@ -168,7 +168,7 @@ impl Engine {
                 if self.settings.join.mark_expired {
                     let (id, key) = self.name_of_open(&open);
                     let index = self.compiled.indices.name(Dataset::Prediction, open.time);
-                    out.add(Action::Update, &index, &id, key, |bytes| {
+                    out.add(Action::Update, &index, id.as_str(), key, |bytes| {
                         write_label_update(&LabelPart::Expired, None, bytes);
                     });
                 }
@@ -286,14 +286,14 @@ impl Engine {
         })
     }
 
-    fn name_of(&self, ticket: Ticket) -> Option<(String, u64)> {
+    fn name_of(&self, ticket: Ticket) -> Option<(PredictionId, u64)> {
         let open = self.state.join.opens.get(ticket)?;
         Some(self.name_of_open(open))
     }
 
     /// The `_id` of a prediction's document and the hash of it: two items with the same hash never fly together.
-    fn name_of_open(&self, open: &Open) -> (String, u64) {
+    fn name_of_open(&self, open: &Open) -> (PredictionId, u64) {
         let tag = self.state.tables.tag(open.series);
-        (prediction_id(open.key, tag), open.key.hash() ^ tag.0)
+        (PredictionId::of(open.key, tag), open.key.hash() ^ tag.0)
     }
 }

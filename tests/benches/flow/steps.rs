@@ -9,8 +9,8 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use modelbeat::flow::bulk::Lane;
 use modelbeat::flow::decode::{Decoder, Format, Record, Wanted};
 use modelbeat::flow::document::{
-    Action, Dataset, Documents, Indices, LabelPart, Letterhead, PredictionDocument, Tag, key_of_id,
-    prediction_id,
+    Action, Dataset, Documents, Indices, LabelPart, Letterhead, PredictionDocument, PredictionId,
+    Tag, key_of_id,
 };
 use modelbeat::flow::engine::Engine;
 use modelbeat::flow::event::{Batch, Event, Prediction, Timestamp};
@@ -199,10 +199,11 @@ pub(crate) fn windows(log: &Log, table: &Table) {
                     latency_ms: prediction.latency_ms,
                 };
                 let members = slices.members(place.slice_set);
-                windows.change(*place, members, prediction.time, Some(NOW), |pane, _| {
-                    pane.tally.predict(&task, &scored);
+                windows.change(*place, members, prediction.time, Some(NOW), |gain| {
+                    gain.tally.predict(&task, &scored);
                 });
             }
+            windows.gather();
         })
     };
     let baseline = || {
@@ -231,29 +232,31 @@ pub(crate) fn encode(log: &Log, table: &Table) {
     let slice_names = ["country".to_owned(), "device".to_owned()];
     let read = log.read();
     let tag = Tag::of("bench", "fraud", "2.0");
-    let ids: Vec<String> = read
+    let ids: Vec<PredictionId> = read
         .iter()
-        .map(|(_, prediction)| prediction_id(Key::of(&prediction.id, None), tag))
+        .map(|(_, prediction)| PredictionId::of(Key::of(&prediction.id, None), tag))
         .collect();
     let mut indices = Indices::new(&settings.index_prefix);
-    let mut encode = |read: &[(&str, Prediction<'_>)], ids: &[String], out: &mut Documents| {
-        for ((text, prediction), id) in read.iter().zip(ids) {
-            let index = indices.name(Dataset::Prediction, prediction.time);
-            let document = PredictionDocument {
-                prediction,
-                slice_names: &slice_names,
-                host_name: b"\"host-1\"",
-                host: &[],
-                record: Some(&Record::Json(text)),
-            };
-            out.add(Action::Create, &index, id, key_of_id(id), |bytes| {
-                document.write_head(&letterhead, NOW, bytes);
-                bytes.push(b',');
-                LabelPart::Pending.write(bytes);
-                bytes.push(b'}');
-            });
-        }
-    };
+    let mut encode =
+        |read: &[(&str, Prediction<'_>)], ids: &[PredictionId], out: &mut Documents| {
+            for ((text, prediction), id) in read.iter().zip(ids) {
+                let index = indices.name(Dataset::Prediction, prediction.time);
+                let document = PredictionDocument {
+                    prediction,
+                    slice_names: &slice_names,
+                    host_name: b"\"host-1\"",
+                    host: &[],
+                    record: Some(&Record::Json(text)),
+                };
+                let id = id.as_str();
+                out.add(Action::Create, &index, id, key_of_id(id), |bytes| {
+                    document.write_head(&letterhead, NOW, bytes);
+                    bytes.push(b',');
+                    LabelPart::Pending.write(bytes);
+                    bytes.push(b'}');
+                });
+            }
+        };
     let mut written = Documents::default();
     encode(&read, &ids, &mut written);
     let step = || {
