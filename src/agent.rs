@@ -211,6 +211,10 @@ async fn run_to_end(
         dead_letters: letters.folder.clone(),
         ledger: status::Ledger::open(&letters.folder),
     });
+    if opened.engine.feels() && !options.once {
+        let pulse = status::pulse::run(Arc::clone(&vitals), intake.clone(), stopped.clone());
+        tokio::spawn(pulse);
+    }
     drop(intake);
 
     let saved = Arc::new(AtomicU64::new(0));

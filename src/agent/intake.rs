@@ -52,7 +52,11 @@ fn weight(intake: &Intake) -> usize {
             let texts = again.letters.iter().map(|letter| letter.text.len());
             texts.sum::<usize>().max(BATCH_BYTES_MIN)
         }
-        Intake::Host(_) | Intake::Operations(_) | Intake::Gone(_) | Intake::Acknowledged(_) => 0,
+        Intake::Host(_)
+        | Intake::Operations(_)
+        | Intake::Gone(_)
+        | Intake::Acknowledged(_)
+        | Intake::Pulse(_) => 0,
     }
 }
 

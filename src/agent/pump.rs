@@ -111,6 +111,7 @@ impl Pump {
                         warn!(%alert, "no alert of this id fires, so there is nothing to acknowledge");
                     }
                 }
+                Next::Take((Intake::Pulse(pulse), _share)) => self.engine.feel(&pulse, now()),
                 Next::Advance => {}
                 Next::End if self.once => self.engine.finish(now(), &mut out),
                 Next::End => self.engine.release(now(), &mut out),

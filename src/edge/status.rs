@@ -16,6 +16,7 @@ mod metrics;
 mod page;
 mod patience;
 mod process;
+pub mod pulse;
 mod quality;
 mod routes;
 mod verdict;

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use crate::config::alerts::Known;
+use crate::config::alerts::{Known, clock};
 use crate::config::item::Item;
 use crate::config::quality::milliseconds;
 use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::flow::alert::{
-    Against, Basis, By, Check, Detection, Distribution, Measure, Missing, Of, Rule, Severity,
-    Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
+    Against, Basis, By, Check, Detection, Distribution, Measure, Of, Rule, Severity, Shift, Side,
+    Threshold, Watch, WindowRule,
 };
 use crate::flow::detect::{Adwin, Chart, Detector, PageHinkley, adwin, chart, page_hinkley};
 use crate::flow::windows::Length;
@@ -37,18 +37,6 @@ const BASELINE_BYTES_MAX: u64 = 1 << 20;
 /// As many names, and as many slices, are more than anybody reads.
 const NAMES_MAX: usize = 32;
 
-/// Keys of a rule on windows that a rule on silence has no use for.
-const OF_WINDOWS: &[&str] = &[
-    "metric",
-    "window",
-    "for",
-    "slices",
-    "model",
-    "version",
-    "min_support",
-    "wait",
-];
-
 pub(super) fn read(
     mut section: Section<'_>,
     known: &Known<'_>,
@@ -65,37 +53,21 @@ pub(super) fn read(
     let notify = section.get("notify").map(|item| notifiers(&item, known));
     let notify = notify.unwrap_or_default();
     let silence_item = section.get("silence");
+    let agent_item = section.get("agent");
     let of = section.get("of");
     let watch = if let Some(item) = silence_item {
-        let after = item.duration(Duration::from_secs(1)..=Duration::from_hours(24 * 365));
-        let of = of.map(|item| {
-            item.one_of(&[
-                ("events", Missing::Events),
-                ("predictions", Missing::Predictions),
-                ("labels", Missing::Labels),
-            ])
-        });
-        for key in OF_WINDOWS {
-            if let Some(item) = section.get(key) {
-                item.fault(
-                    format!("`{key}` says nothing of silence"),
-                    "leave it out, or leave out `silence`",
-                );
-            }
+        if let Some(item) = agent_item {
+            item.fault("`agent` says nothing of silence", "make it a rule of its own");
         }
-        after
-            .zip(of.unwrap_or(Some(Missing::Events)))
-            .map(|(after, of)| {
-                Watch::Silence(SilenceRule {
-                    after_ms: milliseconds(after),
-                    of,
-                })
-            })
+        clock::silence(&mut section, item, of)
     } else {
         if let Some(item) = of {
             item.fault("`of` belongs to `silence`", "leave it out");
         }
-        windows(&mut section, known, metrics).map(|on| Watch::Windows(Box::new(on)))
+        match agent_item {
+            Some(item) => clock::health(&mut section, item, known),
+            None => windows(&mut section, known, metrics).map(|on| Watch::Windows(Box::new(on))),
+        }
     };
     section.finish();
     Some(Rule {
@@ -203,7 +175,7 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         } else {
             "a rule has one check"
         };
-        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `silence: 15m`";
+        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `silence: 15m`, `agent: input_lag_seconds`";
         section.fault(what, help);
         return None;
     }

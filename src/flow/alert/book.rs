@@ -10,6 +10,7 @@
 //! Bounds: [`SUBJECTS_MAX`] subjects a rule, [`WINDOWS_MAX`] windows over all (some 150 bytes each), beyond which windows are
 //! looked at before their time; [`OUTBOX_MAX`] changes decided and not told, beyond which nothing is decided.
 
+mod health;
 mod outbox;
 mod silence;
 mod state;
@@ -27,6 +28,7 @@ use crate::flow::alert::judge::detection::{judge as judge_by_detector, sample};
 use crate::flow::alert::judge::distribution::judge as judge_distribution;
 use crate::flow::alert::judge::{Judged, judge};
 use crate::flow::alert::life::{Alert, Move, Phase, next};
+use crate::flow::alert::pulse::Recent;
 use crate::flow::alert::reading::{Histogram, Numbers, Reading};
 use crate::flow::alert::rule::{Check, Detection, REPAIRABLE, Rule, Settings, WindowRule};
 use crate::flow::detect::Feed;
@@ -36,7 +38,7 @@ use crate::flow::windows::Length;
 
 use outbox::Outbox;
 pub use outbox::Told;
-use silence::Silent;
+use silence::Clocked;
 pub use state::Unreadable;
 
 /// Subjects of one rule; beyond, those that have been quiet for longest and have no alert are forgotten.
@@ -68,6 +70,8 @@ pub struct Book {
     outbox: Outbox,
     /// Alerts of rules that are gone: over as soon as there is a clock.
     gone: Vec<Alert>,
+    /// What was counted lately, for rules on the agent's health.
+    recent: Recent,
     /// No window's time comes before; early is harmless.
     next: Option<Timestamp>,
     /// Windows remembered, by and large.
@@ -78,7 +82,7 @@ pub struct Book {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Watched {
     subjects: BTreeMap<Subject, Knowledge>,
-    silent: Silent,
+    clocked: Clocked,
 }
 
 /// What a rule knows of one subject.
@@ -122,6 +126,7 @@ impl Book {
             agent: agent.to_owned(),
             outbox: Outbox::default(),
             gone: Vec::new(),
+            recent: Recent::default(),
             next: None,
             windows: 0,
         }
@@ -222,7 +227,7 @@ impl Book {
         let alerts = self.watched.iter().flat_map(|watched| {
             let subjects = watched.subjects.values();
             let alerts = subjects.filter_map(|known| known.alert.as_ref());
-            alerts.chain(&watched.silent.alert)
+            alerts.chain(&watched.clocked.alert)
         });
         alerts.map(|alert| (alert.phase, &*alert.event))
     }
@@ -396,7 +401,7 @@ impl Book {
         let rules = self.settings.rules.iter().zip(&self.watched);
         let moments = rules.flat_map(|(rule, watched)| {
             let patience = rule.windows().map_or(QUIET_MS, quiet_ms);
-            let silent = watched.silent.alert.as_ref();
+            let silent = watched.clocked.alert.as_ref();
             let muted = silent.is_some_and(Alert::is_untold);
             let subjects = watched.subjects.values().flat_map(move |known| {
                 let alert = known.alert.as_ref();
@@ -437,7 +442,7 @@ impl Watched {
     fn alerts_mut(&mut self) -> impl Iterator<Item = &mut Alert> {
         let subjects = self.subjects.values_mut();
         let alerts = subjects.filter_map(|known| known.alert.as_mut());
-        alerts.chain(&mut self.silent.alert)
+        alerts.chain(&mut self.clocked.alert)
     }
 }
 

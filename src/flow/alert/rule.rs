@@ -2,6 +2,7 @@
 
 use crate::flow::alert::calendar::{Mute, Stretch};
 use crate::flow::alert::notice::Severity;
+use crate::flow::alert::pulse::HealthRule;
 use crate::flow::detect::Detector;
 use crate::flow::windows::Length;
 
@@ -39,6 +40,8 @@ pub enum Watch {
     Windows(Box<WindowRule>),
     /// That nothing comes in.
     Silence(SilenceRule),
+    /// How the agent itself fares.
+    Health(HealthRule),
 }
 
 /// A rule on a metric of windows: each version, and each value of its slices, is a subject of its own.
@@ -225,6 +228,7 @@ impl Rule {
                 Check::Distribution(_) => "distribution",
             },
             Watch::Silence(_) => "silence",
+            Watch::Health(_) => "health",
         }
     }
 
@@ -233,7 +237,7 @@ impl Rule {
     pub fn windows(&self) -> Option<&WindowRule> {
         match &self.watch {
             Watch::Windows(rule) => Some(rule),
-            Watch::Silence(_) => None,
+            Watch::Silence(_) | Watch::Health(_) => None,
         }
     }
 }

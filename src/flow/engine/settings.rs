@@ -22,6 +22,8 @@ pub enum Intake {
     Again(Again),
     /// Somebody has seen the alert of this id.
     Acknowledged(String),
+    /// How the agent fares.
+    Pulse(alert::Pulse),
     /// Entries of the operation log.
     Operations(Operations),
 }

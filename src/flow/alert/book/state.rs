@@ -130,7 +130,7 @@ impl Watched {
     fn into_alerts(self) -> impl Iterator<Item = Alert> {
         let subjects = self.subjects.into_values();
         let alerts = subjects.filter_map(|known| known.alert);
-        alerts.chain(self.silent.alert)
+        alerts.chain(self.clocked.alert)
     }
 }
 
@@ -147,5 +147,6 @@ fn what(rule: &Rule) -> String {
             }
         },
         Watch::Silence(silence) => silence.of.name().to_owned(),
+        Watch::Health(health) => health.figure.name().to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 use crate::flow::alert::event::{Event, Subject};
 use crate::flow::alert::judge::Judged;
 use crate::flow::alert::life::Phase;
+use crate::flow::alert::pulse::HealthRule;
 use crate::flow::alert::reading::Reading;
 use crate::flow::alert::rule::{Against, Basis, By, Check, Rule, SilenceRule, WindowRule};
 use crate::flow::detect::Detector;
@@ -69,6 +70,42 @@ pub(super) fn silence(
         limit: Some(after),
         threshold: format!("no {what} for {} s", figure(after)),
         reason: format!("no {what} have come in for {} s", figure(lasted.round())),
+        ..bare(rule)
+    }
+}
+
+/// How the agent fares, and for how long it has been so.
+pub(super) fn health(
+    rule: &Rule,
+    health: &HealthRule,
+    (value, support): (f64, Option<u64>),
+    to: Phase,
+    lasted_ms: i64,
+) -> Event {
+    let seconds = |milliseconds: i64| figure((milliseconds as f64 / 1_000.0).round());
+    let name = health.figure.name();
+    let within = if health.figure.is_counted() {
+        format!(" in {} s", seconds(health.over_ms))
+    } else {
+        String::new()
+    };
+    let threshold = format!("{name}{within} above {}", figure(health.above));
+    let rows = support.map_or_else(String::new, |rows| format!(" of {rows} records"));
+    let reason = match to {
+        Phase::Resolved => format!("it is back: {}{rows}", figure(value)),
+        _ if lasted_ms > 0 => {
+            let lasted = seconds(lasted_ms);
+            format!("{threshold} for {lasted} s: {}{rows}", figure(value))
+        }
+        _ => format!("{threshold}: {}{rows}", figure(value)),
+    };
+    Event {
+        metric: format!("agent.{name}"),
+        value: Some(value),
+        support,
+        limit: Some(health.above),
+        threshold,
+        reason,
         ..bare(rule)
     }
 }
