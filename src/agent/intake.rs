@@ -56,6 +56,7 @@ fn weight(intake: &Intake) -> usize {
         | Intake::Operations(_)
         | Intake::Gone(_)
         | Intake::Acknowledged(_)
+        | Intake::Accepted(_)
         | Intake::Pulse(_) => 0,
     }
 }

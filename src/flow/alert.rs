@@ -26,15 +26,15 @@ mod pulse;
 mod reading;
 mod rule;
 
-pub use book::{Active, Book, SUBJECTS_MAX, Told, Unreadable};
+pub use book::{Active, Book, Compared, SUBJECTS_MAX, Told, Unreadable};
 pub use calendar::{Mute, Stretch};
 pub use event::{At, Event, Subject};
 pub use life::Phase;
-pub use names::metrics;
+pub use names::{compared, metrics};
 pub use notice::{Change, Notice, Severity};
 pub use pulse::{Counted, Figure, HealthRule, Pulse};
 pub use reading::{Histogram, Numbers, Published, Reading};
 pub use rule::{
-    Against, Basis, By, Check, Detection, Distribution, Measure, Missing, Of, RULES_MAX, Rule,
-    Settings, Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
+    Against, Basis, By, Check, Comparison, Detection, Distribution, Measure, Missing, Of,
+    RULES_MAX, Rule, Settings, Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
 };

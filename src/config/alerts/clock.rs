@@ -76,7 +76,10 @@ pub(super) fn health(
         );
     }
     if let Some(item) = support_item.filter(|_| figure != Figure::DeadLetterRate) {
-        item.fault("`min_support` belongs to `dead_letter_rate`", "leave it out");
+        item.fault(
+            "`min_support` belongs to `dead_letter_rate`",
+            "leave it out",
+        );
     }
     if known.has_spool == Some(false) {
         warn_without_spool(&item, figure);
@@ -119,7 +122,10 @@ fn warn_without_spool(item: &Item<'_>, figure: Figure) {
 fn refuse(section: &mut Section<'_>, key: &'static str, whose: &str) {
     if let Some(item) = section.get(key) {
         item.fault(
-            format!("`{key}` says nothing of {}", if whose == "agent" { "the agent" } else { whose }),
+            format!(
+                "`{key}` says nothing of {}",
+                if whose == "agent" { "the agent" } else { whose }
+            ),
             format!("leave it out, or leave out `{whose}`"),
         );
     }

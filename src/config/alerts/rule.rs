@@ -10,8 +10,8 @@ use crate::config::quality::milliseconds;
 use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::flow::alert::{
-    Against, Basis, By, Check, Detection, Distribution, Measure, Of, Rule, Severity, Shift, Side,
-    Threshold, Watch, WindowRule,
+    self, Against, Basis, By, Check, Comparison, Detection, Distribution, Measure, Of, Rule,
+    Severity, Shift, Side, Threshold, Watch, WindowRule,
 };
 use crate::flow::detect::{Adwin, Chart, Detector, PageHinkley, adwin, chart, page_hinkley};
 use crate::flow::windows::Length;
@@ -57,7 +57,10 @@ pub(super) fn read(
     let of = section.get("of");
     let watch = if let Some(item) = silence_item {
         if let Some(item) = agent_item {
-            item.fault("`agent` says nothing of silence", "make it a rule of its own");
+            item.fault(
+                "`agent` says nothing of silence",
+                "make it a rule of its own",
+            );
         }
         clock::silence(&mut section, item, of)
     } else {
@@ -110,7 +113,7 @@ fn windows(
     let open_item = section.get("open");
     let open = open_item.clone().and_then(Item::boolean).unwrap_or(false);
     let support = min_support.unwrap_or(known.min_support);
-    let check = check(section, metric.as_deref(), support);
+    let check = check(section, metric.as_deref(), support, known);
     if let (Some(item), true, Some(check)) = (&open_item, open, &check)
         && !matches!(check, Check::Threshold(_))
     {
@@ -157,8 +160,13 @@ fn metric_of(section: &mut Section<'_>, metrics: Option<&[String]>) -> Option<St
     Some(String::new())
 }
 
-/// Exactly one of `below`, `above`, `change`, `anomaly`, `drift` and `distribution`.
-fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> Option<Check> {
+/// Exactly one of `below`, `above`, `change`, `anomaly`, `drift`, `distribution` and `comparison`.
+fn check(
+    section: &mut Section<'_>,
+    metric: Option<&str>,
+    min_support: u64,
+    known: &Known<'_>,
+) -> Option<Check> {
     let checks = [
         section.get("below"),
         section.get("above"),
@@ -166,6 +174,7 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         section.get("anomaly"),
         section.get("drift"),
         section.get("distribution"),
+        section.get("comparison"),
     ];
     let (clear, basis) = (section.get("clear"), section.get("on"));
     let given = checks.iter().flatten().count();
@@ -175,11 +184,19 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         } else {
             "a rule has one check"
         };
-        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `silence: 15m`, `agent: input_lag_seconds`";
+        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `comparison: {drop: 0}`, `silence: 15m`, `agent: input_lag_seconds`";
         section.fault(what, help);
         return None;
     }
-    let [below, above, change, anomaly, drift, distribution] = checks;
+    let [
+        below,
+        above,
+        change,
+        anomaly,
+        drift,
+        distribution,
+        comparison,
+    ] = checks;
     let is_threshold = below.is_some() || above.is_some();
     for item in [&clear, &basis].into_iter().flatten() {
         if !is_threshold {
@@ -200,6 +217,9 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
     }
     if let Some(item) = distribution {
         return self::distribution(item.section()?).map(Check::Distribution);
+    }
+    if let Some(item) = comparison {
+        return self::comparison(item, metric, known).map(Check::Comparison);
     }
     let (side, item) = match (below, above) {
         (Some(item), _) => (Side::Below, item),
@@ -407,6 +427,44 @@ fn distribution(mut section: Section<'_>) -> Option<Distribution> {
         above: above.unwrap_or(Some(default))?,
         limit: limit.unwrap_or(Some(LIMIT))?,
         windows: windows.unwrap_or(Some(REFERENCE))?,
+    })
+}
+
+/// `{drop: 0.01, baseline: v1, p_value: 0.01}`
+fn comparison(item: Item<'_>, metric: Option<&str>, known: &Known<'_>) -> Option<Comparison> {
+    let names = known.task.map(alert::compared).unwrap_or_default();
+    let is_compared = |metric: &str| names.iter().any(|name| name == metric);
+    if metric.is_some_and(|metric| !names.is_empty() && !is_compared(metric)) {
+        item.fault(
+            "versions are not compared by this metric",
+            format!("write `metric:` as one of {}", names.join(", ")),
+        );
+    }
+    let mut section = item.section()?;
+    let (drop, rise) = (section.get("drop"), section.get("rise"));
+    let number = |item: Item<'_>| item.number(0.0..=f64::MAX);
+    let (side, by) = match (drop, rise) {
+        (Some(item), None) => (Side::Below, number(item)),
+        (None, Some(item)) => (Side::Above, number(item)),
+        _ => {
+            let help = "write `drop: 0` where low values are bad, `rise: 0` where high ones are";
+            section.fault("a version is worse by either a drop or a rise", help);
+            (Side::Below, None)
+        }
+    };
+    let baseline = section.get("baseline").map(Item::text);
+    let p_item = section.get("p_value");
+    let p_value = p_item.clone().map(|item| item.number(1e-12..=0.5));
+    section.finish();
+    if let Some(item) = p_item.filter(|_| metric == Some("quality.f1")) {
+        let help = "leave it out: the interval of the difference decides";
+        item.fault("there is no test of F1", help);
+    }
+    Some(Comparison {
+        side,
+        by: by?,
+        baseline: baseline.map_or(Some(None), |version| version.map(Some))?,
+        p_value: p_value.map_or(Some(None), |p| p.map(Some))?,
     })
 }
 

@@ -11,7 +11,9 @@
 //! looked at before their time; [`OUTBOX_MAX`] changes decided and not told, beyond which nothing is decided.
 
 mod health;
+mod names;
 mod outbox;
+mod published;
 mod silence;
 mod state;
 mod withheld;
@@ -23,21 +25,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::alert::calendar::Stretch;
 use crate::flow::alert::event::{At, Event, Subject};
-use crate::flow::alert::history::{History, Patience, Verdict};
+use crate::flow::alert::history::{History, Verdict};
 use crate::flow::alert::judge::detection::{judge as judge_by_detector, sample};
 use crate::flow::alert::judge::distribution::judge as judge_distribution;
 use crate::flow::alert::judge::{Judged, judge};
 use crate::flow::alert::life::{Alert, Move, Phase, next};
 use crate::flow::alert::pulse::Recent;
-use crate::flow::alert::reading::{Histogram, Numbers, Reading};
+use crate::flow::alert::reading::{Histogram, Reading};
 use crate::flow::alert::rule::{Check, Detection, REPAIRABLE, Rule, Settings, WindowRule};
 use crate::flow::detect::Feed;
-use crate::flow::document::{WindowIdentity, window_id};
 use crate::flow::event::Timestamp;
 use crate::flow::windows::Length;
 
+use names::{Given, alert_id, is_watched, subject_of};
 use outbox::Outbox;
 pub use outbox::Told;
+pub use published::Compared;
 use silence::Clocked;
 pub use state::Unreadable;
 
@@ -100,13 +103,6 @@ struct Knowledge {
     touched: Timestamp,
 }
 
-/// Makes sure that no two alerts of a subject have the same id, though a window may turn bad, be repaired, and turn bad again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Given {
-    furthest: Option<Timestamp>,
-    again: u32,
-}
-
 /// An alert that is not over, for somebody who looks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Active {
@@ -135,42 +131,6 @@ impl Book {
     /// True if there is no rule.
     pub fn is_empty(&self) -> bool {
         self.settings.rules.is_empty()
-    }
-
-    /// A window was published.
-    pub fn read(&mut self, window: &WindowIdentity<'_>, numbers: Numbers<'_>, now: Timestamp) {
-        for (rule, watched) in self.settings.rules.iter().zip(&mut self.watched) {
-            let Some(rule) = rule.windows().filter(|rule| is_watched(rule, window)) else {
-                continue;
-            };
-            let subject = subject_of(window);
-            let (reading, histogram) = match &rule.check {
-                Check::Distribution(distribution) => {
-                    let histogram = (numbers.histogram)(distribution.of);
-                    (Reading::of_many(&histogram), Some(histogram))
-                }
-                _ => ((numbers.reading)(&rule.metric), None),
-            };
-            let Some(known) = watched.knowledge(subject) else {
-                continue;
-            };
-            let before = known.history.len();
-            let patience = Patience {
-                wait_ms: rule.wait_ms,
-                open: rule.open,
-                min_support: rule.min_support,
-            };
-            let (start, until) = (window.start, window.until);
-            if known.history.publish(start, until, reading, patience, now) {
-                known.touched = now;
-                known
-                    .histograms
-                    .extend(histogram.map(|histogram| (start, histogram)));
-                self.windows += known.history.len() - before;
-                let due = known.history.get(start).and_then(|window| window.due);
-                self.next = self.next.into_iter().chain(due).min();
-            }
-        }
     }
 
     /// More windows wait for their time than may.
@@ -219,6 +179,28 @@ impl Book {
         let reason = "somebody has seen it".to_owned();
         let event = found.becomes(Phase::Acknowledged, reason, now);
         self.outbox.put(event, found.told);
+        true
+    }
+
+    /// Somebody takes what the alert of this id is about for the new normal: its control chart learns anew from the next window
+    /// on, and the alert is over. Returns false if no such alert is a control chart's.
+    pub fn accept(&mut self, alert: &str, now: Timestamp) -> bool {
+        let is_it = |known: &&mut Knowledge| {
+            let of = known.alert.as_ref();
+            of.is_some_and(|of| of.id == alert)
+        };
+        let Some(known) = self.knowledge_mut().find(is_it) else {
+            return false;
+        };
+        if !known.feed.as_mut().is_some_and(Feed::relearn) {
+            return false;
+        }
+        known.history.forget_verdicts();
+        if let Some(mut alert) = known.alert.take() {
+            let reason = "somebody takes it for normal: the control chart learns anew".to_owned();
+            let event = alert.becomes(Phase::Resolved, reason, now);
+            self.outbox.put(event, alert.told);
+        }
         true
     }
 
@@ -506,60 +488,6 @@ impl Knowledge {
         if step.to != Phase::Resolved {
             self.alert = Some(alert);
         }
-    }
-}
-
-impl Given {
-    fn id(&mut self, owner: &[&str], rule: &str, subject: &Subject, first: Timestamp) -> String {
-        let is_new = self.furthest.is_none_or(|furthest| first > furthest);
-        let again = if is_new {
-            self.furthest = Some(first);
-            0
-        } else {
-            self.again += 1;
-            self.again
-        };
-        alert_id(owner, rule, subject, first, again)
-    }
-}
-
-fn alert_id(owner: &[&str], rule: &str, subject: &Subject, first: Timestamp, again: u32) -> String {
-    let (name, value) = subject.slice.clone().unwrap_or_default();
-    let (first, again) = (first.0.to_string(), again.to_string());
-    let mut parts = vec!["alert"];
-    parts.extend(owner);
-    parts.extend([
-        rule,
-        &subject.model,
-        &subject.version,
-        &name,
-        &value,
-        &first,
-        &again,
-    ]);
-    window_id(&parts)
-}
-
-fn is_watched(rule: &WindowRule, window: &WindowIdentity<'_>) -> bool {
-    let is_of =
-        |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    let is_cut = match window.slice_value {
-        None => rule.slices.is_empty(),
-        Some(_) => rule.slices.iter().any(|name| name == window.slice_name),
-    };
-    rule.window == window.length
-        && is_cut
-        && is_of(&rule.model, window.model)
-        && is_of(&rule.version, window.version)
-}
-
-fn subject_of(window: &WindowIdentity<'_>) -> Subject {
-    Subject {
-        model: window.model.to_owned(),
-        version: window.version.to_owned(),
-        slice: window
-            .slice_value
-            .map(|value| (window.slice_name.to_owned(), value.to_owned())),
     }
 }
 

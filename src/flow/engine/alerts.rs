@@ -72,6 +72,11 @@ impl Engine {
         self.state.alerts.acknowledge(alert, now)
     }
 
+    /// Somebody takes what the alert of this id is about for the new normal. Returns false if it is no control chart's.
+    pub fn accept(&mut self, alert: &str, now: Timestamp) -> bool {
+        self.state.alerts.accept(alert, now)
+    }
+
     /// True if rules ask how the agent fares: they want a [`Pulse`] now and then.
     #[must_use]
     pub fn feels(&self) -> bool {

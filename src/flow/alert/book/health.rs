@@ -12,7 +12,10 @@ use crate::flow::event::Timestamp;
 impl Book {
     /// True if a rule asks how the agent fares.
     pub fn feels(&self) -> bool {
-        self.settings.rules.iter().any(|rule| health(rule).is_some())
+        self.settings
+            .rules
+            .iter()
+            .any(|rule| health(rule).is_some())
     }
 
     /// The agent fares so, and has counted so much.

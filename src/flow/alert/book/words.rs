@@ -137,6 +137,19 @@ fn threshold(on: &WindowRule, judged: Judged) -> String {
             "{metric} above {limit} against the last {} good windows",
             distribution.windows
         ),
+        Check::Comparison(comparison) => {
+            let by = if comparison.by > 0.0 {
+                format!(" by more than {}", figure(comparison.by))
+            } else {
+                String::new()
+            };
+            let whose = match &comparison.baseline {
+                Some(version) => format!("version {version}"),
+                None => "the first version".to_owned(),
+            };
+            let side = comparison.side.name();
+            format!("{metric}{by} {side} that of {whose}")
+        }
         Check::Detection(detection) => match (&detection.detector, judged.limit) {
             (Detector::Chart(_), Some(at)) => {
                 let side = match detection.side {
@@ -168,8 +181,13 @@ pub(super) fn bad(event: &Event, on: &WindowRule, judged: Judged, row: u32) -> S
         Some(level) => format!("{}, with ", figure(level)),
         None => String::new(),
     };
+    let chance = match judged.p_value {
+        Some(p) if p < 0.0001 => ", p below 0.0001".to_owned(),
+        Some(p) => format!(", p {}", figure(p)),
+        None => String::new(),
+    };
     format!(
-        "{}{windows}: {level}{}{more}",
+        "{}{windows}: {level}{}{more}{chance}",
         event.threshold,
         value(event)
     )
