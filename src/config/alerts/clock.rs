@@ -45,15 +45,15 @@ pub(super) fn silence(
 /// `{agent: dead_letter_rate, above: 0.01, clear: 0.005, for: 5m, over: 15m, min_support: 100}`
 pub(super) fn health(
     section: &mut Section<'_>,
-    item: Item<'_>,
+    item: &Item<'_>,
     known: &Known<'_>,
 ) -> Option<Watch> {
     let figures = Figure::ALL.map(|figure| (figure.name(), figure));
     let figure = item.clone().one_of(&figures);
     let above_item = section.require("above");
-    let above = above_item.and_then(|item| item.number(0.0..=f64::MAX));
+    let above = above_item.and_then(|item| item.number(0.0..=1e15));
     let clear_item = section.get("clear");
-    let clear = clear_item.clone().map(|item| item.number(0.0..=f64::MAX));
+    let clear = clear_item.clone().map(|item| item.number(0.0..=1e15));
     let lasts = section
         .get("for")
         .map(|item| item.duration(Duration::ZERO..=Duration::from_hours(24 * 7)));
@@ -82,7 +82,7 @@ pub(super) fn health(
         );
     }
     if known.has_spool == Some(false) {
-        warn_without_spool(&item, figure);
+        warn_without_spool(item, figure);
     }
     let above = above?;
     let clear = clear.unwrap_or(Some(above))?;

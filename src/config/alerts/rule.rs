@@ -68,7 +68,7 @@ pub(super) fn read(
             item.fault("`of` belongs to `silence`", "leave it out");
         }
         match agent_item {
-            Some(item) => clock::health(&mut section, item, known),
+            Some(item) => clock::health(&mut section, &item, known),
             None => windows(&mut section, known, metrics).map(|on| Watch::Windows(Box::new(on))),
         }
     };
@@ -442,7 +442,7 @@ fn comparison(item: Item<'_>, metric: Option<&str>, known: &Known<'_>) -> Option
     }
     let mut section = item.section()?;
     let (drop, rise) = (section.get("drop"), section.get("rise"));
-    let number = |item: Item<'_>| item.number(0.0..=f64::MAX);
+    let number = |item: Item<'_>| item.number(0.0..=1e15);
     let (side, by) = match (drop, rise) {
         (Some(item), None) => (Side::Below, number(item)),
         (None, Some(item)) => (Side::Above, number(item)),

@@ -18,11 +18,12 @@ use crate::flow::engine::Intake;
 /// Time between two pulses.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Sends a pulse every ten seconds, until told to stop or nobody takes one any more. Where `out` is full it waits.
+/// Sends a pulse every ten seconds, the first after as long, until told to stop or nobody takes one any more. Where `out` is full it waits.
 ///
 /// Cancel safe: a pulse may be lost, which the next makes up for.
 pub async fn run(vitals: Arc<Vitals>, out: mpsc::Sender<Intake>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = time::interval(EVERY);
+    // What was there before the start has been found by then.
+    let mut ticks = time::interval_at(Instant::now() + EVERY, EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut settled = Settled::new(Instant::now());
     let beating = async {
@@ -57,6 +58,7 @@ fn pulse(
     let spool = wiring.shipping.spool();
     let mut pulse = Pulse {
         held_up_seconds: held_up.as_secs_f64(),
+        held_up_longer: settled.count == 0 && totals.in_flight() > 0,
         spool_filled: spool.map(|spool| share(totals.spool_bytes, spool.bytes_max)),
         documents_refused: totals.dead_documents,
         ..Pulse::default()

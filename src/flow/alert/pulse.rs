@@ -19,6 +19,8 @@ pub struct Pulse {
     pub input_lag_bytes: u64,
     /// For how long documents have been under way without any being settled: seconds.
     pub held_up_seconds: f64,
+    /// None was settled since the agent's start, though some are under way: it may be for longer than that.
+    pub held_up_longer: bool,
     /// Share of the spool that is filled; `None`: there is none.
     pub spool_filled: Option<f64>,
     /// Of the fullest journal, the share of it that no checkpoint covers; `None`: there is none.
@@ -114,6 +116,12 @@ impl HealthRule {
         let value = match self.figure {
             Figure::InputLagSeconds => pulse.input_lag_seconds,
             Figure::InputLagBytes => pulse.input_lag_bytes as f64,
+            // After a restart nobody can tell yet that it is better.
+            Figure::HeldUpSeconds
+                if pulse.held_up_longer && pulse.held_up_seconds <= self.above =>
+            {
+                return None;
+            }
             Figure::HeldUpSeconds => pulse.held_up_seconds,
             Figure::SpoolFilled => pulse.spool_filled?,
             Figure::JournalFilled => pulse.journal_filled?,

@@ -29,7 +29,8 @@ fn a_kill_in_the_middle_of_a_reload_loses_nothing_and_counts_nothing_twice() {
         let (logged, posted): (Vec<_>, Vec<_>) =
             (round * EVENTS..(round + 1) * EVENTS).map(lines).unzip();
         for body in posted.chunks(20) {
-            let posting = post(&client, &url, &body.concat());
+            let body = body.concat();
+            let posting = post(&client, &url, &body);
             assert!(runtime.block_on(posting), "it is not reloaded yet");
         }
         let (before, after) = logged.split_at(logged.len() / 2);

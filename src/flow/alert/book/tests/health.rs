@@ -151,6 +151,28 @@ fn dead_letters_are_counted_over_a_stretch_of_time() {
 }
 
 #[test]
+fn a_restart_while_nothing_gets_through_does_not_end_the_alert() {
+    let mut scene = Scene::of(settings(vec![rule(Figure::HeldUpSeconds, 60.0, 60.0, 0)]));
+    let mut held_up = |second: i64, held_up_seconds, held_up_longer| {
+        let pulse = Pulse {
+            held_up_seconds,
+            held_up_longer,
+            ..Pulse::default()
+        };
+        scene.now = Timestamp(NINE + second * 1_000);
+        scene.book.feel(&pulse, Counted::default(), scene.now);
+        scene.story()
+    };
+    assert_eq!(
+        held_up(0, 61.0, true),
+        ["firing: held_up_seconds above 60: 61"]
+    );
+    assert_eq!(held_up(10, 0.0, true), [""; 0]);
+    assert_eq!(held_up(20, 70.0, true), [""; 0], "it fires already");
+    assert_eq!(held_up(30, 0.0, false), ["resolved: it is back: 0"]);
+}
+
+#[test]
 fn in_maintenance_the_agent_may_lag() {
     let mut settings = settings(vec![rule(Figure::InputLagSeconds, 300.0, 300.0, 0)]);
     settings.maintenance = vec![Stretch {
