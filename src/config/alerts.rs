@@ -1,5 +1,6 @@
 //! `alerts:`: rules, mute times, maintenance.
 
+mod change;
 mod clock;
 mod rule;
 

@@ -24,6 +24,8 @@ fn a_kill_in_the_middle_of_a_reload_loses_nothing_and_counts_nothing_twice() {
         .build()
         .expect("a runtime");
     for round in 0..ROUNDS {
+        // A start with the file that was refused would be refused.
+        story.write(&pipeline("gen-again", 1));
         let mut agent = story.run().start();
         let url = format!("http://{}/v1/events", agent.http_address());
         let (logged, posted): (Vec<_>, Vec<_>) =
