@@ -176,6 +176,7 @@ async fn run_to_end(
     let progress = Arc::new(ship::Progress::default());
 
     let letters = opened.sources.letters.clone();
+    let operations = opened.sources.operations.clone();
     let mut sources = Sources::start(
         opened.sources,
         &opened.heads,
@@ -210,7 +211,13 @@ async fn run_to_end(
         },
         dead_letters: letters.folder.clone(),
         ledger: status::Ledger::open(&letters.folder),
+        outbox: Arc::clone(&opened.messengers.outbox),
+        operations,
     });
+    if opened.engine.feels() && !options.once {
+        let pulse = status::pulse::run(Arc::clone(&vitals), intake.clone(), stopped.clone());
+        tokio::spawn(pulse);
+    }
     drop(intake);
 
     let saved = Arc::new(AtomicU64::new(0));

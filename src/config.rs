@@ -227,6 +227,10 @@ fn pipeline(mut file: Section<'_>) -> Option<Config> {
             windows: windows.as_deref().unwrap_or_default(),
             slices: slice_names.map(|names| slices.names(names)),
             min_support,
+            has_spool: output.as_ref().map(|output| {
+                let ship = output.elasticsearch.as_ref().map(|(_, ship)| ship);
+                ship.is_some_and(|ship| ship.spool_bytes_max > 0)
+            }),
             notifiers: notifiers.as_ref().map(|notifiers| {
                 let names = notifiers.iter().map(|notifier| notifier.name.as_str());
                 names.collect()

@@ -52,7 +52,12 @@ fn weight(intake: &Intake) -> usize {
             let texts = again.letters.iter().map(|letter| letter.text.len());
             texts.sum::<usize>().max(BATCH_BYTES_MIN)
         }
-        Intake::Host(_) | Intake::Operations(_) | Intake::Gone(_) | Intake::Acknowledged(_) => 0,
+        Intake::Host(_)
+        | Intake::Operations(_)
+        | Intake::Gone(_)
+        | Intake::Acknowledged(_)
+        | Intake::Accepted(_)
+        | Intake::Pulse(_) => 0,
     }
 }
 

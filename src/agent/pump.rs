@@ -111,6 +111,12 @@ impl Pump {
                         warn!(%alert, "no alert of this id fires, so there is nothing to acknowledge");
                     }
                 }
+                Next::Take((Intake::Accepted(alert), _share)) => {
+                    if !self.engine.accept(&alert, now()) {
+                        warn!(%alert, "no alert of this id is a control chart's (`anomaly`), so nothing learns anew");
+                    }
+                }
+                Next::Take((Intake::Pulse(pulse), _share)) => self.engine.feel(&pulse, now()),
                 Next::Advance | Next::End => {}
             }
             if !self.let_time_pass(ends, runtime, &mut out) {

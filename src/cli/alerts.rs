@@ -15,8 +15,8 @@ pub enum Command {
     /// Read recorded data through a pipeline file and its alert rules, and print what would have become pending, fired and been
     /// over, window by window. Nothing is shipped, nobody is told, and no data folder is touched.
     ///
-    /// Windows are judged with all the labels that the data has, so what late labels repaired does not show. Silence, mute times
-    /// and `wait` go by the clock and are not tried.
+    /// Windows are judged with all the labels that the data has, so what late labels repaired does not show. What goes by the
+    /// clock is not tried: silence, the agent's health, mute times, `wait`. The output says so where a file has it.
     Test(TestArguments),
     /// Tell the running agent that somebody has seen an alert: it stays until it is over, and nobody is told of it anew.
     Acknowledge(AcknowledgeArguments),
@@ -29,6 +29,10 @@ pub struct AcknowledgeArguments {
     file: PathBuf,
     /// The alert's id, as its document (`alert.id`) and its log lines say it.
     alert: String,
+    /// And take what it is about for the new normal: the control chart of an `anomaly` rule learns anew from the next windows, and
+    /// the alert is over. (Each version of a model has a chart of its own, which begins with it.)
+    #[arg(long)]
+    relearn: bool,
     /// The data folder of the agent.
     #[arg(long, default_value = "modelbeat-data", env = "MODELBEAT_DATA_DIR")]
     data_dir: PathBuf,

@@ -1,5 +1,7 @@
 //! `alerts:`: rules, mute times, maintenance.
 
+mod change;
+mod clock;
 mod rule;
 
 use jiff::tz::TimeZone;
@@ -25,6 +27,8 @@ pub(super) struct Known<'k> {
     pub(super) slices: Option<Vec<String>>,
     /// `quality.min_support`
     pub(super) min_support: u64,
+    /// Documents go to disk while the cluster is away; `None` where the output is at fault.
+    pub(super) has_spool: Option<bool>,
     /// Names of those under `notify:`; `None` where they are at fault themselves.
     pub(super) notifiers: Option<Vec<&'k str>>,
 }

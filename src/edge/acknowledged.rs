@@ -19,14 +19,40 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Files taken at a look; a person has seen no more.
 const TAKEN_MAX: usize = 1_000;
 
-const NAME: &str = "acknowledged-";
+/// What somebody says of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It was seen.
+    Seen,
+    /// What it is about is the new normal.
+    Normal,
+}
 
-/// Says that somebody has seen an alert. `alert`: as documents and log lines call it, letters, digits, `-` and `_`.
+impl Word {
+    /// How the files that say so begin.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Seen => "acknowledged-",
+            Self::Normal => "accepted-",
+        }
+    }
+
+    /// A file's name, read.
+    fn of(name: &str) -> Option<(Self, &str)> {
+        let words = [Self::Seen, Self::Normal].into_iter();
+        let mut read =
+            words.filter_map(|word| name.strip_prefix(word.prefix()).map(|alert| (word, alert)));
+        read.next()
+    }
+}
+
+/// Says what somebody says of an alert. `alert`: as documents and log lines call it, letters, digits, `-` and `_`.
 ///
 /// # Errors
 /// The folder cannot be written to.
-pub fn put(folder: &Path, alert: &str) -> io::Result<()> {
-    File::create(folder.join(format!("{NAME}{alert}"))).map(|_| ())
+pub fn put(folder: &Path, word: Word, alert: &str) -> io::Result<()> {
+    let prefix = word.prefix();
+    File::create(folder.join(format!("{prefix}{alert}"))).map(|_| ())
 }
 
 /// Hands on what is put into `folder`, until it is stopped.
@@ -43,22 +69,26 @@ pub async fn run(folder: PathBuf, out: mpsc::Sender<Intake>, mut stopped: watch:
                 continue;
             }
         };
-        for alert in taken {
-            if out.send(Intake::Acknowledged(alert)).await.is_err() {
+        for (word, alert) in taken {
+            let intake = match word {
+                Word::Seen => Intake::Acknowledged(alert),
+                Word::Normal => Intake::Accepted(alert),
+            };
+            if out.send(intake).await.is_err() {
                 return;
             }
         }
     }
 }
 
-fn take(folder: &Path) -> io::Result<Vec<String>> {
+fn take(folder: &Path) -> io::Result<Vec<(Word, String)>> {
     let mut taken = Vec::new();
     for entry in std::fs::read_dir(folder)?.take(TAKEN_MAX) {
         let entry = entry?;
         let name = entry.file_name();
-        if let Some(alert) = name.to_str().and_then(|name| name.strip_prefix(NAME)) {
+        if let Some((word, alert)) = name.to_str().and_then(Word::of) {
             std::fs::remove_file(entry.path())?;
-            taken.push(alert.to_owned());
+            taken.push((word, alert.to_owned()));
         }
     }
     Ok(taken)
@@ -71,10 +101,17 @@ mod tests {
     #[test]
     fn what_is_put_is_taken_once() {
         let folder = tempfile::tempdir().unwrap();
-        put(folder.path(), "abc").unwrap();
+        put(folder.path(), Word::Seen, "abc").unwrap();
+        put(folder.path(), Word::Normal, "abd").unwrap();
         File::create(folder.path().join("checkpoint")).unwrap();
-        assert_eq!(take(folder.path()).unwrap(), ["abc"]);
-        assert_eq!(take(folder.path()).unwrap(), [""; 0]);
+        let mut taken = take(folder.path()).unwrap();
+        taken.sort_by(|one, other| one.1.cmp(&other.1));
+        let expected = [(Word::Seen, "abc"), (Word::Normal, "abd")];
+        assert_eq!(
+            taken,
+            expected.map(|(word, alert)| (word, alert.to_owned()))
+        );
+        assert_eq!(take(folder.path()).unwrap(), []);
         assert!(folder.path().join("checkpoint").is_file());
     }
 }

@@ -16,6 +16,7 @@ mod metrics;
 mod page;
 mod patience;
 mod process;
+pub mod pulse;
 mod quality;
 mod routes;
 mod verdict;
@@ -153,7 +154,7 @@ pub async fn run(bound: Bound, board: Board, mut stop: watch::Receiver<bool>) ->
         }
     };
     tokio::select! {
-        outcome = server.serve(app.into_make_service()) => {
+        outcome = server.serve(app.into_make_service_with_connect_info::<SocketAddr>()) => {
             outcome.map_err(|source| Error::Serve { address, source })
         }
         () = looking => Ok(()),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! rule       what is watched, what is too much, who is told
+//! pulse      how the agent itself fares
 //! reading    one number of one window, with what stands behind it
 //! history    a subject's windows: when each is looked at, and what it was found to be
 //! judge      is a window bad?
@@ -21,17 +22,19 @@ mod judge;
 mod life;
 mod names;
 mod notice;
+mod pulse;
 mod reading;
 mod rule;
 
-pub use book::{Active, Book, SUBJECTS_MAX, Told, Unreadable};
+pub use book::{Active, Book, Compared, SUBJECTS_MAX, Told, Unreadable};
 pub use calendar::{Mute, Stretch};
 pub use event::{At, Event, Subject};
 pub use life::Phase;
-pub use names::metrics;
+pub use names::{compared, metrics};
 pub use notice::{Change, Notice, Severity};
+pub use pulse::{Counted, Figure, HealthRule, Pulse};
 pub use reading::{Histogram, Numbers, Published, Reading};
 pub use rule::{
-    Against, Basis, By, Check, Detection, Distribution, Measure, Missing, Of, RULES_MAX, Rule,
-    Settings, Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
+    Against, Basis, By, Check, Comparison, Detection, Distribution, Measure, Missing, Of,
+    RULES_MAX, Rule, Settings, Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
 };

@@ -2,6 +2,8 @@
 //! pipeline's name, an output that cannot be opened), while a log grows and others post: in the end every event is counted
 //! once, and nobody who connected was turned away.
 
+mod killed;
+
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -219,6 +219,36 @@ fn without_a_spool_nothing_is_spooled_and_the_command_line_may_ask_for_one() {
         .expect_words(&words);
 }
 
+/// The cluster is away, and somebody is told of it before it is back.
+const TOLD: &str = "notify: [{name: page, type: exec, command: [tee, -a, paged.jsonl]}]
+alerts: {rules: [{name: away, agent: held_up_seconds, above: 3, notify: [page]}]}
+host: off
+";
+
+#[test]
+fn that_nothing_gets_through_is_told_meanwhile_and_once() {
+    let pipeline = PIPELINE.replace("host: off\n", TOLD);
+    let story = Story::new(&pipeline, "64MiB");
+    story.cluster.be(Answer::Close);
+    story.predict(0..10);
+    let paged = || {
+        let text = fs::read_to_string(story.home.path("paged.jsonl")).unwrap_or_default();
+        let of = |word: &str| text.matches(word).count();
+        (of("\"change\":\"firing\""), of("\"change\":\"resolved\""))
+    };
+    let mut agent = story.run().start();
+    agent.wait_until_equal("those who are told", &(1, 0), paged);
+    agent.kill();
+    let mut agent = story.run().start();
+    agent.wait_for_log("the spool of an earlier run is sent first");
+    story.cluster.be(Answer::Fine);
+    agent.wait_until_equal("those who are told", &(1, 1), paged);
+    agent.wait_until_equal("alert documents", &2, || {
+        story.cluster.count("modelbeat.alert")
+    });
+    agent.stop().expect_code(0);
+}
+
 /// A cluster, an agent's home, and what the one is to get from the other.
 struct Story {
     cluster: Stub,

@@ -228,7 +228,7 @@ fn rules_can_be_tried_on_recorded_data() {
         )
         .replace(
             "host: off",
-            "notify:\n  - {name: pager, type: exec, command: [touch, paged]}\nhost: off",
+            "    - {name: quiet, silence: 1m}\n    - {name: behind, agent: input_lag_seconds, above: 60}\nnotify:\n  - {name: pager, type: exec, command: [touch, paged]}\nhost: off",
         );
     let pipeline = home.write("pipeline.yml", &paging);
     for at in 0..12 {
@@ -256,6 +256,9 @@ fn rules_can_be_tried_on_recorded_data() {
         "2026-11-24T19:00:00.000Z  1h   critical recall-low is resolved for fraud 7: it is back: 0.95 of 200 rows",
         "recall-low: pending 0, fired 1, over 1 times",
         "accuracy-fell: pending 1, fired 1, over 1 times",
+        "quiet: not tried: silence goes by the agent's clock, and data is read at once",
+        "behind: not tried: it is about an agent that runs, and data says nothing of one",
+        "`wait` is not tried: windows are judged once, with all the labels that the data has",
     ]);
     assert!(
         !home.path("paged").try_exists().unwrap(),

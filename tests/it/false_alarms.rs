@@ -253,6 +253,7 @@ fn share(hits: u64, trials: u64) -> Reading {
         share: Some((hits, trials)),
         support: trials,
         complete: false,
+        p_value: None,
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use reqwest::{Client, RequestBuilder};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -39,6 +41,7 @@ fn every_happening_is_one_entry_and_one_document() {
     for _ in 0..5 {
         assert_eq!(post(&agent.http_address(), "wrong"), 401);
     }
+    assert_eq!(ask(&Story::status(&mut agent), "wrong"), 401);
     // A record that cannot be read: a dead letter.
     story.home.append("logs/a.jsonl", "not JSON\n");
     agent.wait_until_equal("dead letters entered", &1, || {
@@ -60,6 +63,13 @@ fn every_happening_is_one_entry_and_one_document() {
         story.entered("dead-letter-drop").len()
     });
     agent.wait_until_equal("drops shipped", &1, || story.shipped("dead-letter-drop"));
+    // A file with a mistake changes nothing, and that it was tried is entered.
+    story.write_pipeline("2h, 3x");
+    hang_up(&agent);
+    agent.wait_until_equal("refusals shipped", &1, || {
+        story.shipped("configuration-refused")
+    });
+    story.write_pipeline("2h");
     agent.stop().expect_code(0);
     // What was entered after the sources had stopped is shipped by the next start.
     story
@@ -104,8 +114,14 @@ fn every_happening_is_one_entry_and_one_document() {
             Value::Null
         ]
     );
+    // The first at the port of the status, where no other was.
+    let mut turned_away = story.entered("authentication-failure");
+    let at_status = turned_away.extract_if(.., |entry| entry["details"]["input"] == "status");
+    let peers: Vec<Value> = at_status
+        .map(|entry| entry["details"]["peer"].clone())
+        .collect();
+    assert_eq!(peers, ["127.0.0.1"]);
     // The first is told at once, the other four are one entry, told within the minute or lost with the kill.
-    let turned_away = story.entered("authentication-failure");
     assert_eq!(turned_away[0]["details"]["peer"], "127.0.0.1");
     assert!(turned_away.len() <= 2, "{turned_away:?}");
     let setup = &story.entered("setup")[0];
@@ -163,7 +179,16 @@ impl Story {
 
     fn start(&self) -> Agent {
         self.configured(Modelbeat::run(&self.home, &self.pipeline()))
+            .argument("--status-listen")
+            .argument("0")
+            .env("MODELBEAT_STATUS_TOKEN", TOKEN)
             .start()
+    }
+
+    /// Where the status of the agent is.
+    fn status(agent: &mut Agent) -> String {
+        let line = agent.wait_for_log("status is listening");
+        line["address"].as_str().expect("an address").to_owned()
     }
 
     fn entries(&self) -> Vec<Value> {
@@ -205,15 +230,32 @@ impl Story {
     }
 }
 
+fn hang_up(agent: &Agent) {
+    let id = i32::try_from(agent.id()).expect("a process id");
+    kill_process(Pid::from_raw(id).expect("not zero"), Signal::HUP).expect("SIGHUP");
+}
+
+/// Asks for the metrics.
+fn ask(address: &str, token: &str) -> u16 {
+    status_of(
+        client()
+            .get(format!("http://{address}/metrics"))
+            .bearer_auth(token),
+    )
+}
+
 fn post(address: &str, token: &str) -> u16 {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client");
-    let request = client
+    let request = client()
         .post(format!("http://{address}/v1/labels"))
-        .bearer_auth(token)
-        .body("{}");
+        .bearer_auth(token);
+    status_of(request.body("{}"))
+}
+
+fn client() -> Client {
+    Client::builder().no_proxy().build().expect("a client")
+}
+
+fn status_of(request: RequestBuilder) -> u16 {
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async { request.send().await.expect("an answer").status().as_u16() })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::AcknowledgeArguments;
 use crate::cli::{check, log};
-use crate::edge::acknowledged;
+use crate::edge::acknowledged::{self, Word};
 
 pub(super) fn acknowledge(arguments: &AcknowledgeArguments) -> ExitCode {
     let configs = match check::load(std::slice::from_ref(&arguments.file)) {
@@ -19,7 +19,12 @@ pub(super) fn acknowledge(arguments: &AcknowledgeArguments) -> ExitCode {
     }
     for config in configs {
         let folder = arguments.data_dir.join(&config.engine.pipeline);
-        if let Err(error) = acknowledged::put(&folder, &arguments.alert) {
+        let word = if arguments.relearn {
+            Word::Normal
+        } else {
+            Word::Seen
+        };
+        if let Err(error) = acknowledged::put(&folder, word, &arguments.alert) {
             let message = format!(
                 "cannot tell the agent in {}: {error}; is it the agent's --data-dir?",
                 folder.display()

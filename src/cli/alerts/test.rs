@@ -14,6 +14,7 @@ use crate::cli::{check, log, run};
 use crate::config::Config;
 use crate::edge::tail::{self, StartAt, WatchMode};
 use crate::edge::{status, write};
+use crate::flow::alert::{self, Check, Rule, Watch};
 use crate::flow::event::InputId;
 use crate::flow::lines::Framing;
 
@@ -67,12 +68,43 @@ fn trial(mut config: Config, arguments: &TestArguments, folder: &Path) -> Result
         file.start_at = StartAt::Beginning;
         file.ignore_older = None;
     }
-    let rules: Vec<String> = (config.engine.alerts.rules.iter())
-        .map(|rule| rule.name.clone())
-        .collect();
+    let rules = config.engine.alerts.clone();
     once(config, folder)?;
     let events = read(&output)?;
     print(&events, &rules).map_err(|error| format!("cannot print: {error}"))
+}
+
+/// Why recorded data cannot show what a rule would say of it; `None` where it can.
+fn untried(rule: &Rule) -> Option<&'static str> {
+    match &rule.watch {
+        Watch::Silence(_) => Some("silence goes by the agent's clock, and data is read at once"),
+        Watch::Health(_) => Some("it is about an agent that runs, and data says nothing of one"),
+        Watch::Windows(on) => match &on.check {
+            Check::Threshold(_) if on.open => {
+                Some("it looks into windows that fill up, and here all are full")
+            }
+            Check::Threshold(_)
+            | Check::Change(_)
+            | Check::Detection(_)
+            | Check::Distribution(_)
+            | Check::Comparison(_) => None,
+        },
+    }
+}
+
+/// What the trial leaves out of all rules.
+fn left_out(rules: &alert::Settings) -> Vec<&'static str> {
+    let mut left_out = Vec::new();
+    let waits = |rule: &Rule| rule.windows().is_some_and(|on| on.wait_ms > 0);
+    if rules.rules.iter().any(waits) {
+        left_out.push(
+            "`wait` is not tried: windows are judged once, with all the labels that the data has",
+        );
+    }
+    if !rules.mutes.is_empty() {
+        left_out.push("mute times are not tried: they go by the clock, and nobody is told here");
+    }
+    left_out
 }
 
 /// Where a pipeline has no file input: records as it takes them over HTTP.
@@ -130,7 +162,7 @@ fn read(output: &Path) -> Result<Vec<Json>, String> {
     Ok(events)
 }
 
-fn print(events: &[Json], rules: &[String]) -> io::Result<()> {
+fn print(events: &[Json], rules: &alert::Settings) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let word = |event: &Json, path: &str| {
         let text = event.pointer(path).and_then(Json::as_str);
@@ -146,18 +178,26 @@ fn print(events: &[Json], rules: &[String]) -> io::Result<()> {
             word(event, "/message"),
         )?;
     }
-    for rule in rules {
+    for rule in &rules.rules {
+        let name = &rule.name;
+        if let Some(reason) = untried(rule) {
+            writeln!(out, "{name}: not tried: {reason}")?;
+            continue;
+        }
         let of = |state: &str| {
             let is_of = |event: &&Json| {
-                word(event, "/rule/name") == *rule && word(event, "/alert/state") == state
+                word(event, "/rule/name") == *name && word(event, "/alert/state") == state
             };
             events.iter().filter(is_of).count()
         };
         let (pending, firing, resolved) = (of("pending"), of("firing"), of("resolved"));
         writeln!(
             out,
-            "{rule}: pending {pending}, fired {firing}, over {resolved} times"
+            "{name}: pending {pending}, fired {firing}, over {resolved} times"
         )?;
+    }
+    for line in left_out(rules) {
+        writeln!(out, "{line}")?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ use tracing::{error, info, warn};
 use super::overrule;
 use crate::cli::RunArguments;
 use crate::config::Config;
+use crate::edge::operations::Operations;
+use crate::flow::operation::{Action, Operation};
 
 /// The files are looked at this often: reading a page of text costs nothing, and works where notifications do not (a volume of
 /// Kubernetes, a network file system).
@@ -122,6 +124,12 @@ impl<'r> Files<'r> {
                     bad += 1;
                     let mistakes = faults.errors();
                     error!(file = %shown, mistakes, "pipeline file has mistakes, nothing is changed");
+                    let message = format!("{shown} has {mistakes} mistakes, nothing is changed");
+                    // What they are may quote what nobody is to see.
+                    let refused = Operation::failure(Action::ConfigurationRefused, message)
+                        .with("mistakes", mistakes);
+                    let folder = self.arguments.data_dir.join(&file.pipeline);
+                    Operations::new(&folder).record(refused);
                     faults.to_string()
                 }
             };

@@ -1,17 +1,15 @@
 //! One rule: what is watched, and exactly one of the checks there are.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::Duration;
 
-use crate::config::alerts::Known;
+use crate::config::alerts::{Known, change, clock};
 use crate::config::item::Item;
 use crate::config::quality::milliseconds;
 use crate::config::section::Section;
 use crate::config::values::{self, Complaint};
 use crate::flow::alert::{
-    Against, Basis, By, Check, Detection, Distribution, Measure, Missing, Of, Rule, Severity,
-    Shift, Side, SilenceRule, Threshold, Watch, WindowRule,
+    Basis, Check, Detection, Distribution, Measure, Of, Rule, Severity, Side, Threshold, Watch,
+    WindowRule,
 };
 use crate::flow::detect::{Adwin, Chart, Detector, PageHinkley, adwin, chart, page_hinkley};
 use crate::flow::windows::Length;
@@ -20,10 +18,10 @@ use crate::flow::windows::Length;
 const WAIT_MS: i64 = 60_000;
 
 /// Default of `limit`: one window in two thousand is as far from the reference by chance, on one side.
-const LIMIT: f64 = 3.3;
+pub(super) const LIMIT: f64 = 3.3;
 
 /// Default of `change.windows`: two days of hours.
-const REFERENCE: u32 = 48;
+pub(super) const REFERENCE: u32 = 48;
 
 /// Default of `distribution.above`: what is customarily called a shift.
 const ABOVE_PSI: f64 = 0.2;
@@ -31,23 +29,8 @@ const ABOVE_PSI: f64 = 0.2;
 /// … of the Jensen-Shannon distance: near each other its square is PSI / (8 ln 2), so √(0.2 / 5.545).
 const ABOVE_DISTANCE: f64 = 0.19;
 
-/// A document is a few KiB.
-const BASELINE_BYTES_MAX: u64 = 1 << 20;
-
 /// As many names, and as many slices, are more than anybody reads.
 const NAMES_MAX: usize = 32;
-
-/// Keys of a rule on windows that a rule on silence has no use for.
-const OF_WINDOWS: &[&str] = &[
-    "metric",
-    "window",
-    "for",
-    "slices",
-    "model",
-    "version",
-    "min_support",
-    "wait",
-];
 
 pub(super) fn read(
     mut section: Section<'_>,
@@ -65,37 +48,24 @@ pub(super) fn read(
     let notify = section.get("notify").map(|item| notifiers(&item, known));
     let notify = notify.unwrap_or_default();
     let silence_item = section.get("silence");
+    let agent_item = section.get("agent");
     let of = section.get("of");
     let watch = if let Some(item) = silence_item {
-        let after = item.duration(Duration::from_secs(1)..=Duration::from_hours(24 * 365));
-        let of = of.map(|item| {
-            item.one_of(&[
-                ("events", Missing::Events),
-                ("predictions", Missing::Predictions),
-                ("labels", Missing::Labels),
-            ])
-        });
-        for key in OF_WINDOWS {
-            if let Some(item) = section.get(key) {
-                item.fault(
-                    format!("`{key}` says nothing of silence"),
-                    "leave it out, or leave out `silence`",
-                );
-            }
+        if let Some(item) = agent_item {
+            item.fault(
+                "`agent` says nothing of silence",
+                "make it a rule of its own",
+            );
         }
-        after
-            .zip(of.unwrap_or(Some(Missing::Events)))
-            .map(|(after, of)| {
-                Watch::Silence(SilenceRule {
-                    after_ms: milliseconds(after),
-                    of,
-                })
-            })
+        clock::silence(&mut section, item, of)
     } else {
         if let Some(item) = of {
             item.fault("`of` belongs to `silence`", "leave it out");
         }
-        windows(&mut section, known, metrics).map(|on| Watch::Windows(Box::new(on)))
+        match agent_item {
+            Some(item) => clock::health(&mut section, &item, known),
+            None => windows(&mut section, known, metrics).map(|on| Watch::Windows(Box::new(on))),
+        }
     };
     section.finish();
     Some(Rule {
@@ -138,7 +108,7 @@ fn windows(
     let open_item = section.get("open");
     let open = open_item.clone().and_then(Item::boolean).unwrap_or(false);
     let support = min_support.unwrap_or(known.min_support);
-    let check = check(section, metric.as_deref(), support);
+    let check = check(section, metric.as_deref(), support, known);
     if let (Some(item), true, Some(check)) = (&open_item, open, &check)
         && !matches!(check, Check::Threshold(_))
     {
@@ -185,8 +155,13 @@ fn metric_of(section: &mut Section<'_>, metrics: Option<&[String]>) -> Option<St
     Some(String::new())
 }
 
-/// Exactly one of `below`, `above`, `change`, `anomaly`, `drift` and `distribution`.
-fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> Option<Check> {
+/// Exactly one of `below`, `above`, `change`, `anomaly`, `drift`, `distribution` and `comparison`.
+fn check(
+    section: &mut Section<'_>,
+    metric: Option<&str>,
+    min_support: u64,
+    known: &Known<'_>,
+) -> Option<Check> {
     let checks = [
         section.get("below"),
         section.get("above"),
@@ -194,6 +169,7 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         section.get("anomaly"),
         section.get("drift"),
         section.get("distribution"),
+        section.get("comparison"),
     ];
     let (clear, basis) = (section.get("clear"), section.get("on"));
     let given = checks.iter().flatten().count();
@@ -203,11 +179,19 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         } else {
             "a rule has one check"
         };
-        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `silence: 15m`";
+        let help = "write one of `below: 0.9`, `above: 0.1`, `change: {drop: 0.05}`, `anomaly: {direction: down}`, `drift: {method: adwin}`, `distribution: {of: scores}`, `comparison: {drop: 0}`, `silence: 15m`, `agent: input_lag_seconds`";
         section.fault(what, help);
         return None;
     }
-    let [below, above, change, anomaly, drift, distribution] = checks;
+    let [
+        below,
+        above,
+        change,
+        anomaly,
+        drift,
+        distribution,
+        comparison,
+    ] = checks;
     let is_threshold = below.is_some() || above.is_some();
     for item in [&clear, &basis].into_iter().flatten() {
         if !is_threshold {
@@ -218,7 +202,7 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         }
     }
     if let Some(item) = change {
-        return shift(item.section()?, metric).map(Check::Change);
+        return change::shift(item.section()?, metric).map(Check::Change);
     }
     if let Some(item) = anomaly {
         return self::anomaly(item.section()?, min_support).map(Check::Detection);
@@ -228,6 +212,9 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
     }
     if let Some(item) = distribution {
         return self::distribution(item.section()?).map(Check::Distribution);
+    }
+    if let Some(item) = comparison {
+        return change::comparison(item, metric, known).map(Check::Comparison);
     }
     let (side, item) = match (below, above) {
         (Some(item), _) => (Side::Below, item),
@@ -260,85 +247,6 @@ fn check(section: &mut Section<'_>, metric: Option<&str>, min_support: u64) -> O
         clear,
         basis: basis.unwrap_or(Some(Basis::Bound))?,
     }))
-}
-
-/// `{drop: 0.05, against: trailing, windows: 48, limit: 3.3}`
-fn shift(mut section: Section<'_>, metric: Option<&str>) -> Option<Shift> {
-    let (drop, rise) = (section.get("drop"), section.get("rise"));
-    let (side, by) = match (drop, rise) {
-        (Some(item), None) => (Side::Below, item.parse("a number or a percentage", by)),
-        (None, Some(item)) => (Side::Above, item.parse("a number or a percentage", by)),
-        _ => {
-            let help = "write `drop: 0.05`, `drop: 10%` or `rise: 0`: how much is too much";
-            section.fault("a change is either a drop or a rise", help);
-            (Side::Below, None)
-        }
-    };
-    let baseline = section.get("baseline");
-    let version = section.get("version");
-    let against = section.get("against");
-    let windows = section
-        .get("windows")
-        .and_then(|item| item.integer(1..=1_000))
-        .and_then(|windows| u32::try_from(windows).ok())
-        .unwrap_or(REFERENCE);
-    let limit = section.get("limit").map(|item| item.number(0.0..=100.0));
-    if [&baseline, &version, &against]
-        .into_iter()
-        .flatten()
-        .count()
-        > 1
-    {
-        section.fault(
-            "a change has one reference",
-            "write one of `against`, `version` and `baseline`",
-        );
-    }
-    section.finish();
-    let against = if let Some(item) = baseline {
-        Against::Baseline(item.parse("a number or a file", |text| self::baseline(text, metric))?)
-    } else if let Some(item) = version {
-        Against::Version(item.text()?)
-    } else if let Some(item) = against {
-        item.one_of(&[
-            ("trailing", Against::Trailing(windows)),
-            ("previous", Against::Previous),
-            ("last_week", Against::LastWeek),
-        ])?
-    } else {
-        Against::Trailing(windows)
-    };
-    Some(Shift {
-        side,
-        by: by?,
-        limit: limit.unwrap_or(Some(LIMIT))?,
-        against,
-    })
-}
-
-/// A number, or a JSON file that says it: a quality document as it is stored, or `{"quality.recall": 0.91}`.
-fn baseline(text: &str, metric: Option<&str>) -> Result<f64, Complaint> {
-    if let Some(number) = text.parse().ok().filter(|number: &f64| number.is_finite()) {
-        return Ok(number);
-    }
-    let help = "write a number, or the path of a JSON file such as {\"quality.recall\": 0.91}";
-    let complain = |what: String| Complaint::new(what, help);
-    let mut bytes = Vec::new();
-    let read =
-        File::open(text).and_then(|file| file.take(BASELINE_BYTES_MAX).read_to_end(&mut bytes));
-    read.map_err(|why| {
-        complain(format!(
-            "is neither a number nor a file that can be read: {why}"
-        ))
-    })?;
-    let document: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|why| complain(format!("is not JSON: {why}")))?;
-    let metric = metric.unwrap_or_default();
-    let nested = format!("/{}", metric.replace('.', "/"));
-    let found = document.get(metric).or_else(|| document.pointer(&nested));
-    found
-        .and_then(serde_json::Value::as_f64)
-        .ok_or_else(|| complain(format!("has no number `{metric}`")))
 }
 
 /// `{direction: down, limit: 3.5, weight: 0.3, reference: 30}`
@@ -446,21 +354,6 @@ fn direction(item: Option<Item<'_>>) -> Option<Side> {
         ("both", None),
     ];
     item.and_then(|item| item.one_of(&sides)).flatten()
-}
-
-/// `0.05`, or `10%` of the reference.
-fn by(text: &str) -> Result<By, Complaint> {
-    let help = "write a number such as 0.05, or a share of the reference such as 10%";
-    let (number, is_share) = match text.strip_suffix('%') {
-        Some(number) => (number.trim_end(), true),
-        None => (text, false),
-    };
-    let number: Option<f64> = number.parse().ok();
-    match number.filter(|number| number.is_finite() && *number >= 0.0) {
-        Some(number) if is_share => Ok(By::Share(number / 100.0)),
-        Some(number) => Ok(By::Absolute(number)),
-        None => Err(Complaint::new("is not how much", help)),
-    }
 }
 
 /// Part of ids, of log lines, and of messages to people.

@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::flow::alert::{
-    Against, Basis, By, Check, Missing, Rule, Severity, Side, SilenceRule, Watch, WindowRule,
+    Against, Basis, By, Check, Comparison, Figure, HealthRule, Missing, Rule, Severity, Side,
+    SilenceRule, Watch, WindowRule,
 };
 use crate::flow::detect::Detector;
 use crate::flow::windows::Length;
@@ -118,4 +119,55 @@ fn silence_is_a_rule_of_its_own() {
         of: Missing::Labels,
     };
     assert_eq!(rule.watch, Watch::Silence(silence));
+}
+
+#[test]
+fn the_agents_health_is_a_figure_above_which_it_is_bad() {
+    let rules = rules(&[
+        "name: behind, agent: input_lag_seconds, above: 300, for: 5m",
+        "name: refused, agent: dead_letter_rate, above: 0.02, clear: 0.01, over: 1h",
+    ]);
+    let behind = HealthRule {
+        figure: Figure::InputLagSeconds,
+        above: 300.0,
+        clear: 300.0,
+        for_ms: 300_000,
+        over_ms: 900_000,
+        min_support: 77,
+    };
+    let refused = HealthRule {
+        figure: Figure::DeadLetterRate,
+        above: 0.02,
+        clear: 0.01,
+        for_ms: 0,
+        over_ms: 3_600_000,
+        min_support: 77,
+    };
+    let watched: Vec<_> = rules.into_iter().map(|rule| rule.watch).collect();
+    assert_eq!(watched, [behind, refused].map(Watch::Health));
+}
+
+#[test]
+fn a_comparison_is_with_the_first_version_unless_the_rule_says_which() {
+    let check = |line: &str| match window_rule(line).check {
+        Check::Comparison(comparison) => comparison,
+        other => panic!("{other:?}"),
+    };
+    let plain = Comparison {
+        side: Side::Below,
+        by: 0.0,
+        baseline: None,
+        p_value: None,
+    };
+    assert_eq!(check("comparison: {drop: 0}"), plain);
+    let named = Comparison {
+        side: Side::Above,
+        by: 0.02,
+        baseline: Some("v1".into()),
+        p_value: Some(0.01),
+    };
+    assert_eq!(
+        check("comparison: {rise: 0.02, baseline: v1, p_value: 0.01}"),
+        named
+    );
 }

@@ -77,6 +77,18 @@ struct Inner {
     queue: Queue,
     log: Log,
     dead_letters: DeadLetters,
+    tellings: BTreeMap<String, Tellings>,
+}
+
+/// What a notifier was told, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tellings {
+    /// Notices that it took.
+    pub told: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Notices that became dead letters.
+    pub given_up: u64,
 }
 
 /// Something to be told.
@@ -115,6 +127,7 @@ impl Outbox {
                 queue,
                 log,
                 dead_letters,
+                tellings: BTreeMap::new(),
             }),
             give_up_ms: give_up_ms.collect(),
             changed: watch::Sender::new(()),
@@ -171,13 +184,26 @@ impl Outbox {
         self.lock().queue.waiting(to)
     }
 
+    /// Of each notifier: its name, how many notices wait for it, and what it was told.
+    pub fn tellings(&self) -> Vec<(String, usize, Tellings)> {
+        let inner = self.lock();
+        let of = |name: &String| {
+            let tellings = inner.tellings.get(name).copied();
+            let waiting = inner.queue.waiting(name);
+            (name.clone(), waiting, tellings.unwrap_or_default())
+        };
+        self.give_up_ms.keys().map(of).collect()
+    }
+
     /// It was told. If that cannot be written down, it is so for as long as the process lives, and written with what
     /// comes next.
     ///
     /// # Errors
     /// The disk.
     pub fn told(&self, notice: &Notice, to: &str) -> Result<(), Error> {
-        self.lock().write(vec![Record::Done {
+        let mut inner = self.lock();
+        inner.of(to).told += 1;
+        inner.write(vec![Record::Done {
             id: notice.id.clone(),
             to: to.to_owned(),
             told: true,
@@ -186,7 +212,9 @@ impl Outbox {
 
     /// It was tried in vain, and is to be tried again.
     pub fn failed(&self, notice: &Notice, to: &str) {
-        self.lock().queue.failed(&notice.id, to);
+        let mut inner = self.lock();
+        inner.of(to).failed += 1;
+        inner.queue.failed(&notice.id, to);
     }
 
     /// It cannot be told: from here on it is a dead letter.
@@ -258,6 +286,10 @@ impl Inner {
         Ok(())
     }
 
+    fn of(&mut self, notifier: &str) -> &mut Tellings {
+        self.tellings.entry(notifier.to_owned()).or_default()
+    }
+
     fn give_up(&mut self, notice: &Notice, to: &str, reason: &str) -> Result<(), Error> {
         let letter = DeadLetter {
             reason: reason.to_owned(),
@@ -270,6 +302,7 @@ impl Inner {
         };
         self.dead_letters.append(&[letter])?;
         self.dead_letters.sync()?;
+        self.of(to).given_up += 1;
         warn!(
             notifier = to,
             notice = notice.id,

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::ledger::Ledger;
 use crate::edge::budget::{Budget, Share};
+use crate::edge::notify::outbox::Outbox;
 use crate::edge::now::now;
+use crate::edge::operations::Operations;
 use crate::edge::{journal, receive, sample, ship, tail};
 use crate::flow::engine::{AlertsView, Checkpoint, Intake, Load, Totals, View};
 use crate::flow::event::{InputId, SourceKey, Timestamp};
@@ -143,6 +145,10 @@ pub struct Wiring {
     pub dead_letters: PathBuf,
     /// What counters have shown.
     pub ledger: Ledger,
+    /// Notices on their way to people.
+    pub outbox: Arc<Outbox>,
+    /// Where it is entered that somebody was turned away.
+    pub operations: Operations,
 }
 
 /// One of the pipeline's `inputs:`.

@@ -8,6 +8,7 @@
 
 mod host;
 mod inputs;
+mod notify;
 mod shipping;
 
 use super::board::{Durable, Queues, Report, Vitals, Wiring};
@@ -28,6 +29,7 @@ pub(super) fn add(page: &mut Page, vitals: &Vitals) {
         add_queues(page, &pipeline, wiring);
         add_dead_letters(page, &pipeline, wiring);
         host::add(page, &pipeline, wiring);
+        notify::add(page, &pipeline, &wiring.outbox);
     }
     add_load(page, &pipeline, &report.load);
     add_checkpoint(page, &pipeline, &report, durable);

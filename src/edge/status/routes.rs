@@ -1,11 +1,11 @@
 //! The answers: metrics, two verdicts, and every way to say no. Only `GET` and `HEAD`; bodies are not looked at.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::api::{self, Answer};
-use super::board::Board;
+use super::board::{Board, Stage};
 use super::page::{Format, Labels, Page};
 use super::{metrics, process, verdict, web};
 use crate::edge::receive::{Counters, Token, is_known};
+use crate::flow::operation::{Action, Operation};
 
 /// A page serves everybody who asks within this time: a storm of scrapes costs one.
 const FRESH: Duration = Duration::from_secs(1);
@@ -69,10 +70,13 @@ pub(super) fn router(
         .with_state(shared)
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     if !is_known(shared.token, &headers) {
-        let hint = "a valid bearer token is needed";
-        return answer(StatusCode::UNAUTHORIZED, &json!({ "error": hint }));
+        return shared.turned_away(peer.ip()).await;
     }
     let accept = headers
         .get(header::ACCEPT)
@@ -88,10 +92,13 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
 }
 
 /// All that the page shows.
-async fn status(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn status(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
     if !is_known(shared.token, &headers) {
-        let hint = "a valid bearer token is needed";
-        return answer(StatusCode::UNAUTHORIZED, &json!({ "error": hint }));
+        return shared.turned_away(peer.ip()).await;
     }
     if shared.is_local && shared.token.is_none() && !names_this_machine(&headers) {
         let hint = "ask for 127.0.0.1 or localhost by that name, or set MODELBEAT_STATUS_TOKEN";
@@ -162,6 +169,31 @@ async fn readyz(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
 }
 
 impl Shared {
+    /// No to somebody without the token: entered in the operation log of every pipeline, for the port is all of theirs.
+    async fn turned_away(&self, peer: IpAddr) -> Response {
+        let board = self.board.clone();
+        // It is written to disks, which nobody else's answer must wait for.
+        let entered = tokio::task::spawn_blocking(move || {
+            let (message, peer) = (
+                format!("status: {peer} gave no valid bearer token"),
+                peer.to_string(),
+            );
+            for vitals in board.all() {
+                let Some(wiring) = vitals.wiring() else {
+                    continue;
+                };
+                let operation = Operation::failure(Action::AuthenticationFailure, message.as_str())
+                    .with("input", "status")
+                    .with("peer", peer.as_str());
+                let kind = format!("status {peer}");
+                wiring.operations.repeated(&kind, operation);
+            }
+        });
+        entered.await.ok();
+        let hint = "a valid bearer token is needed";
+        answer(StatusCode::UNAUTHORIZED, &json!({ "error": hint }))
+    }
+
     /// A fresh page, or the one made a moment ago.
     fn page(&self, format: Format) -> Option<Bytes> {
         let [prometheus, open_metrics] = &self.pages;
@@ -213,11 +245,13 @@ impl Shared {
         reasons: fn(&verdict::Verdict) -> &Vec<String>,
     ) -> Response {
         let mut is_good = true;
+        let mut is_over = true;
         let mut pipelines = Vec::new();
         for vitals in self.board.all() {
             let verdict = verdict::judge(&vitals);
             let reasons = reasons(&verdict);
             is_good &= reasons.is_empty();
+            is_over &= vitals.stage() == Stage::Ended;
             let stage = vitals.stage().name();
             let trouble = vitals.wiring().and_then(|wiring| wiring.shipping.trouble());
             pipelines.push(json!({
@@ -227,6 +261,9 @@ impl Shared {
         }
         let (status, word) = if is_good {
             (StatusCode::OK, good)
+        } else if is_over {
+            // As the page has it: nothing is wrong, and nothing more gets through.
+            (StatusCode::SERVICE_UNAVAILABLE, "finished")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, bad)
         };

@@ -222,6 +222,10 @@ async fn a_pipeline_that_has_ended_is_finished() {
     station
         .check("GET /api/v1/status HTTP/1.1\r\n", "200", &words)
         .await;
+    let words = [r#""status":"finished""#];
+    station
+        .check("GET /readyz HTTP/1.1\r\n", "503", &words)
+        .await;
 }
 
 /// A page elsewhere that has its own name point to 127.0.0.1 may ask, and learns nothing.

@@ -15,6 +15,13 @@ use super::{InputStatus, SCAN_GAP, Status, Stop};
 use crate::edge::now::now;
 use crate::flow::engine::Intake;
 
+/// Of many files, a scan takes a while: it is then rarer than `poll` says, so that quiet files take no more than this part of a
+/// core. What changes in a watched folder is heard of at once all the same.
+const SCAN_SHARE: u32 = 256;
+
+/// But not rarer than this.
+const SCAN_REST_MAX: Duration = Duration::from_secs(10);
+
 /// How long a quiet tail waits after a ring before it looks, so that a writer of single lines makes batches of them.
 const RING_GAP: Duration = Duration::from_millis(10);
 
@@ -135,7 +142,8 @@ impl<'a> Follow<'a> {
             self.tailer.scan(index, now(), &mut intakes);
             self.waiting.extend(intakes);
             *last = Some(moment);
-            *next = moment + (*poll).max(SCAN_GAP);
+            let rest = (moment.elapsed() * SCAN_SHARE).min(SCAN_REST_MAX);
+            *next = moment + (*poll).max(SCAN_GAP).max(rest);
             has_scanned = true;
         }
         if has_scanned {

@@ -119,7 +119,9 @@ impl Desk {
             Intake::Host(_) => unreachable!("a tail knows no host"),
             Intake::Again(_) => unreachable!("a tail knows no letters"),
             Intake::Operations(_) => unreachable!("a tail knows no operations"),
-            Intake::Acknowledged(_) => unreachable!("a tail knows no alerts"),
+            Intake::Acknowledged(_) | Intake::Accepted(_) | Intake::Pulse(_) => {
+                unreachable!("a tail knows no alerts")
+            }
         }
     }
 

@@ -10,7 +10,10 @@
 //! Bounds: [`SUBJECTS_MAX`] subjects a rule, [`WINDOWS_MAX`] windows over all (some 150 bytes each), beyond which windows are
 //! looked at before their time; [`OUTBOX_MAX`] changes decided and not told, beyond which nothing is decided.
 
+mod health;
+mod names;
 mod outbox;
+mod published;
 mod silence;
 mod state;
 mod withheld;
@@ -22,21 +25,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::alert::calendar::Stretch;
 use crate::flow::alert::event::{At, Event, Subject};
-use crate::flow::alert::history::{History, Patience, Verdict};
+use crate::flow::alert::history::{History, Verdict};
 use crate::flow::alert::judge::detection::{judge as judge_by_detector, sample};
 use crate::flow::alert::judge::distribution::judge as judge_distribution;
 use crate::flow::alert::judge::{Judged, judge};
 use crate::flow::alert::life::{Alert, Move, Phase, next};
-use crate::flow::alert::reading::{Histogram, Numbers, Reading};
+use crate::flow::alert::pulse::Recent;
+use crate::flow::alert::reading::{Histogram, Reading};
 use crate::flow::alert::rule::{Check, Detection, REPAIRABLE, Rule, Settings, WindowRule};
 use crate::flow::detect::Feed;
-use crate::flow::document::{WindowIdentity, window_id};
 use crate::flow::event::Timestamp;
 use crate::flow::windows::Length;
 
+use names::{Given, alert_id, is_watched, subject_of};
 use outbox::Outbox;
 pub use outbox::Told;
-use silence::Silent;
+pub use published::Compared;
+use silence::Clocked;
 pub use state::Unreadable;
 
 /// Subjects of one rule; beyond, those that have been quiet for longest and have no alert are forgotten.
@@ -68,6 +73,8 @@ pub struct Book {
     outbox: Outbox,
     /// Alerts of rules that are gone: over as soon as there is a clock.
     gone: Vec<Alert>,
+    /// What was counted lately, for rules on the agent's health.
+    recent: Recent,
     /// No window's time comes before; early is harmless.
     next: Option<Timestamp>,
     /// Windows remembered, by and large.
@@ -78,7 +85,7 @@ pub struct Book {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Watched {
     subjects: BTreeMap<Subject, Knowledge>,
-    silent: Silent,
+    clocked: Clocked,
 }
 
 /// What a rule knows of one subject.
@@ -94,13 +101,6 @@ struct Knowledge {
     given: Given,
     /// When there was news of it last, by the agent's clock.
     touched: Timestamp,
-}
-
-/// Makes sure that no two alerts of a subject have the same id, though a window may turn bad, be repaired, and turn bad again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Given {
-    furthest: Option<Timestamp>,
-    again: u32,
 }
 
 /// An alert that is not over, for somebody who looks.
@@ -122,6 +122,7 @@ impl Book {
             agent: agent.to_owned(),
             outbox: Outbox::default(),
             gone: Vec::new(),
+            recent: Recent::default(),
             next: None,
             windows: 0,
         }
@@ -130,42 +131,6 @@ impl Book {
     /// True if there is no rule.
     pub fn is_empty(&self) -> bool {
         self.settings.rules.is_empty()
-    }
-
-    /// A window was published.
-    pub fn read(&mut self, window: &WindowIdentity<'_>, numbers: Numbers<'_>, now: Timestamp) {
-        for (rule, watched) in self.settings.rules.iter().zip(&mut self.watched) {
-            let Some(rule) = rule.windows().filter(|rule| is_watched(rule, window)) else {
-                continue;
-            };
-            let subject = subject_of(window);
-            let (reading, histogram) = match &rule.check {
-                Check::Distribution(distribution) => {
-                    let histogram = (numbers.histogram)(distribution.of);
-                    (Reading::of_many(&histogram), Some(histogram))
-                }
-                _ => ((numbers.reading)(&rule.metric), None),
-            };
-            let Some(known) = watched.knowledge(subject) else {
-                continue;
-            };
-            let before = known.history.len();
-            let patience = Patience {
-                wait_ms: rule.wait_ms,
-                open: rule.open,
-                min_support: rule.min_support,
-            };
-            let (start, until) = (window.start, window.until);
-            if known.history.publish(start, until, reading, patience, now) {
-                known.touched = now;
-                known
-                    .histograms
-                    .extend(histogram.map(|histogram| (start, histogram)));
-                self.windows += known.history.len() - before;
-                let due = known.history.get(start).and_then(|window| window.due);
-                self.next = self.next.into_iter().chain(due).min();
-            }
-        }
     }
 
     /// More windows wait for their time than may.
@@ -217,12 +182,34 @@ impl Book {
         true
     }
 
+    /// Somebody takes what the alert of this id is about for the new normal: its control chart learns anew from the next window
+    /// on, and the alert is over. Returns false if no such alert is a control chart's.
+    pub fn accept(&mut self, alert: &str, now: Timestamp) -> bool {
+        let is_it = |known: &&mut Knowledge| {
+            let of = known.alert.as_ref();
+            of.is_some_and(|of| of.id == alert)
+        };
+        let Some(known) = self.knowledge_mut().find(is_it) else {
+            return false;
+        };
+        if !known.feed.as_mut().is_some_and(Feed::relearn) {
+            return false;
+        }
+        known.history.forget_verdicts();
+        if let Some(mut alert) = known.alert.take() {
+            let reason = "somebody takes it for normal: the control chart learns anew".to_owned();
+            let event = alert.becomes(Phase::Resolved, reason, now);
+            self.outbox.put(event, alert.told);
+        }
+        true
+    }
+
     /// The alerts that are not over: where each stands, and its latest change to pending or firing.
     pub fn active(&self) -> impl Iterator<Item = (Phase, &Event)> {
         let alerts = self.watched.iter().flat_map(|watched| {
             let subjects = watched.subjects.values();
             let alerts = subjects.filter_map(|known| known.alert.as_ref());
-            alerts.chain(&watched.silent.alert)
+            alerts.chain(&watched.clocked.alert)
         });
         alerts.map(|alert| (alert.phase, &*alert.event))
     }
@@ -396,7 +383,7 @@ impl Book {
         let rules = self.settings.rules.iter().zip(&self.watched);
         let moments = rules.flat_map(|(rule, watched)| {
             let patience = rule.windows().map_or(QUIET_MS, quiet_ms);
-            let silent = watched.silent.alert.as_ref();
+            let silent = watched.clocked.alert.as_ref();
             let muted = silent.is_some_and(Alert::is_untold);
             let subjects = watched.subjects.values().flat_map(move |known| {
                 let alert = known.alert.as_ref();
@@ -437,7 +424,7 @@ impl Watched {
     fn alerts_mut(&mut self) -> impl Iterator<Item = &mut Alert> {
         let subjects = self.subjects.values_mut();
         let alerts = subjects.filter_map(|known| known.alert.as_mut());
-        alerts.chain(&mut self.silent.alert)
+        alerts.chain(&mut self.clocked.alert)
     }
 }
 
@@ -501,60 +488,6 @@ impl Knowledge {
         if step.to != Phase::Resolved {
             self.alert = Some(alert);
         }
-    }
-}
-
-impl Given {
-    fn id(&mut self, owner: &[&str], rule: &str, subject: &Subject, first: Timestamp) -> String {
-        let is_new = self.furthest.is_none_or(|furthest| first > furthest);
-        let again = if is_new {
-            self.furthest = Some(first);
-            0
-        } else {
-            self.again += 1;
-            self.again
-        };
-        alert_id(owner, rule, subject, first, again)
-    }
-}
-
-fn alert_id(owner: &[&str], rule: &str, subject: &Subject, first: Timestamp, again: u32) -> String {
-    let (name, value) = subject.slice.clone().unwrap_or_default();
-    let (first, again) = (first.0.to_string(), again.to_string());
-    let mut parts = vec!["alert"];
-    parts.extend(owner);
-    parts.extend([
-        rule,
-        &subject.model,
-        &subject.version,
-        &name,
-        &value,
-        &first,
-        &again,
-    ]);
-    window_id(&parts)
-}
-
-fn is_watched(rule: &WindowRule, window: &WindowIdentity<'_>) -> bool {
-    let is_of =
-        |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    let is_cut = match window.slice_value {
-        None => rule.slices.is_empty(),
-        Some(_) => rule.slices.iter().any(|name| name == window.slice_name),
-    };
-    rule.window == window.length
-        && is_cut
-        && is_of(&rule.model, window.model)
-        && is_of(&rule.version, window.version)
-}
-
-fn subject_of(window: &WindowIdentity<'_>) -> Subject {
-    Subject {
-        model: window.model.to_owned(),
-        version: window.version.to_owned(),
-        slice: window
-            .slice_value
-            .map(|value| (window.slice_name.to_owned(), value.to_owned())),
     }
 }
 

@@ -178,6 +178,15 @@ impl History {
         }
     }
 
+    /// Nobody can tell any more what the windows were that were looked at.
+    pub(super) fn forget_verdicts(&mut self) {
+        for window in self.0.values_mut() {
+            if let Some(looked) = &mut window.looked {
+                looked.verdict = Verdict::Unknown;
+            }
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

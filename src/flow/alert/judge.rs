@@ -1,6 +1,7 @@
 //! Is a window bad? Decided from its number, what stands behind it, and what it is compared with; pure arithmetic.
 
 mod change;
+mod comparison;
 pub(super) mod detection;
 pub(super) mod distribution;
 
@@ -19,6 +20,8 @@ pub(super) struct Judged {
     pub(super) value: Option<f64>,
     /// Where a detector sees the level.
     pub(super) level: Option<f64>,
+    /// How often chance alone does as much.
+    pub(super) p_value: Option<f64>,
 }
 
 impl Judged {
@@ -28,6 +31,7 @@ impl Judged {
         limit: None,
         value: None,
         level: None,
+        p_value: None,
     };
 }
 
@@ -48,6 +52,7 @@ pub(super) fn judge(
     match &rule.check {
         Check::Threshold(threshold) => against_threshold(threshold, reading),
         Check::Change(check) => change::judge(rule, check, history, start, reading, other),
+        Check::Comparison(check) => comparison::judge(check, reading),
         // These remember more than readings.
         Check::Detection(_) | Check::Distribution(_) => Judged::UNKNOWN,
     }
@@ -70,8 +75,7 @@ fn against_threshold(threshold: &Threshold, reading: Reading) -> Judged {
     Judged {
         verdict: verdict(is_bad, is_good),
         limit: Some(threshold.at),
-        value: None,
-        level: None,
+        ..Judged::UNKNOWN
     }
 }
 

@@ -3,13 +3,14 @@
 use serde_json::Value as Json;
 
 use crate::flow::host::Metric;
+use crate::flow::quality::comparison::compare;
 use crate::flow::quality::{Class, Judgement, Outcome, Scored, Tally, Task, TaskKind, summarise};
 
 /// Names of all numbers that windows of this task have, by their name in the document.
 #[must_use]
 pub fn metrics(task: &Task) -> Vec<String> {
     let mut names = vec!["rate.predictions_per_second".to_owned()];
-    let written = example(task);
+    let written = written(task);
     collect("", &written, &mut names);
     for metric in Metric::all().filter(|metric| metric.is_averaged()) {
         names.extend(["avg", "max"].map(|of| format!("{}.{of}", metric.path())));
@@ -19,8 +20,28 @@ pub fn metrics(task: &Task) -> Vec<String> {
     names
 }
 
-/// What a window of two predictions with labels, scores and times says.
-fn example(task: &Task) -> Json {
+/// Names of the metrics that versions are compared by.
+#[must_use]
+pub fn compared(task: &Task) -> Vec<String> {
+    let (tally, task) = example(task);
+    let comparison = compare(&task, &tally, &tally, None);
+    let differences = comparison.differences.iter();
+    differences
+        .map(|one| format!("quality.{}", one.name))
+        .collect()
+}
+
+/// What the document of a window of the example says.
+fn written(task: &Task) -> Json {
+    let (tally, task) = example(task);
+    let mut bytes = b"{".to_vec();
+    summarise(&tally, &task, &|_| "class", 0).write_members(&mut bytes);
+    bytes.push(b'}');
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// Two predictions with labels, scores and times.
+fn example(task: &Task) -> (Tally, TaskKind) {
     let mut classes: Vec<String> = Vec::new();
     let mut intern = |class: &str| {
         let known = classes.iter().position(|known| known == class);
@@ -65,10 +86,7 @@ fn example(task: &Task) -> Json {
         };
         tally.label(&task, &scored, judgement);
     }
-    let mut bytes = b"{".to_vec();
-    summarise(&tally, &task, &|_| "class", 0).write_members(&mut bytes);
-    bytes.push(b'}');
-    serde_json::from_slice(&bytes).unwrap_or_default()
+    (tally, task)
 }
 
 /// Names of the numbers below `at`. What is undefined in this window, another has.

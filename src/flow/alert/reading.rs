@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::alert::rule::Of;
 use crate::flow::document::key_of_id;
 use crate::flow::quality::Summary;
+use crate::flow::quality::comparison::Comparison;
 use crate::flow::quality::intervals::Interval;
 
 /// One number of one window.
@@ -22,6 +23,8 @@ pub struct Reading {
     pub support: u64,
     /// More labels will hardly come: each prediction has one, or the window is final.
     pub complete: bool,
+    /// Of a difference between versions: how often chance alone makes one as large, adjusted for the slices it was sought in.
+    pub p_value: Option<f64>,
 }
 
 /// How often each bin: of scores the bars of 0.05, of classes 256 that their names are spread over.
@@ -84,6 +87,7 @@ impl Reading {
                 share,
                 support: share.map_or(summary.judged, |(_, trials)| trials),
                 complete,
+                p_value: None,
             };
         }
         let support = if metric.starts_with("label_delay.") {
@@ -97,6 +101,31 @@ impl Reading {
             share: None,
             support,
             complete,
+            p_value: None,
+        }
+    }
+
+    /// Reads the difference between two versions in a metric, as it is named in the versions' own windows; `last`: no label can
+    /// change them any more.
+    #[must_use]
+    pub fn of_difference(metric: &str, comparison: &Comparison, last: bool) -> Self {
+        let name = metric.strip_prefix("quality.");
+        let differences = &comparison.differences;
+        let Some(found) = differences.iter().find(|one| Some(one.name) == name) else {
+            return Self {
+                complete: last,
+                ..Self::default()
+            };
+        };
+        Self {
+            value: Some(found.difference),
+            interval: Some((found.interval.low, found.interval.high)),
+            share: None,
+            support: found.baseline.1.min(found.candidate.1),
+            complete: last,
+            p_value: found
+                .test
+                .map(|test| test.p_adjusted.unwrap_or(test.p_value)),
         }
     }
 }

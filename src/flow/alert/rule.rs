@@ -2,6 +2,7 @@
 
 use crate::flow::alert::calendar::{Mute, Stretch};
 use crate::flow::alert::notice::Severity;
+use crate::flow::alert::pulse::HealthRule;
 use crate::flow::detect::Detector;
 use crate::flow::windows::Length;
 
@@ -39,6 +40,8 @@ pub enum Watch {
     Windows(Box<WindowRule>),
     /// That nothing comes in.
     Silence(SilenceRule),
+    /// How the agent itself fares.
+    Health(HealthRule),
 }
 
 /// A rule on a metric of windows: each version, and each value of its slices, is a subject of its own.
@@ -78,6 +81,8 @@ pub enum Check {
     Detection(Detection),
     /// Scores or predicted classes that look different from before.
     Distribution(Distribution),
+    /// A version that is worse than another in the same window, by their comparison.
+    Comparison(Comparison),
 }
 
 /// Which way is bad.
@@ -146,6 +151,19 @@ pub enum Against {
     Version(String),
     /// A number.
     Baseline(f64),
+}
+
+/// A version that is worse than another in the same window: by the comparison's interval, or by its test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// Which way is bad.
+    pub side: Side,
+    /// Smaller differences do not matter; in the metric's unit.
+    pub by: f64,
+    /// The version that is compared with; `None`: of the window's versions the one that came first.
+    pub baseline: Option<String>,
+    /// The test's p-value must be below this; `None`: the interval must be wholly beyond `by`.
+    pub p_value: Option<f64>,
 }
 
 /// A detector of change, as each subject begins with.
@@ -223,8 +241,10 @@ impl Rule {
                     Detector::Adwin(_) | Detector::PageHinkley(_) => "drift",
                 },
                 Check::Distribution(_) => "distribution",
+                Check::Comparison(_) => "comparison",
             },
             Watch::Silence(_) => "silence",
+            Watch::Health(_) => "health",
         }
     }
 
@@ -233,7 +253,7 @@ impl Rule {
     pub fn windows(&self) -> Option<&WindowRule> {
         match &self.watch {
             Watch::Windows(rule) => Some(rule),
-            Watch::Silence(_) => None,
+            Watch::Silence(_) | Watch::Health(_) => None,
         }
     }
 }
@@ -249,7 +269,7 @@ impl WindowRule {
                 Against::Previous | Against::Version(_) | Against::Baseline(_) => 2,
             },
             // A detector remembers what it needs.
-            Check::Threshold(_) | Check::Detection(_) => 0,
+            Check::Threshold(_) | Check::Detection(_) | Check::Comparison(_) => 0,
             Check::Distribution(distribution) => distribution.windows as usize,
         };
         of_check + self.windows_in_a_row as usize + REPAIRABLE

@@ -68,6 +68,19 @@ impl Feed {
         settled
     }
 
+    /// Takes what is in for good, and lets a chart learn anew from the next window on. False if the detector is none: it takes
+    /// every new level for normal by itself.
+    pub fn relearn(&mut self) -> bool {
+        if !matches!(self.settled, Detector::Chart(_)) {
+            return false;
+        }
+        while self.settle_first().is_some() {}
+        if let Detector::Chart(chart) = &mut self.settled {
+            chart.relearn();
+        }
+        true
+    }
+
     /// What the detector says of each window that may still change, in the order of their starts.
     pub fn readings(&self) -> Vec<(Timestamp, Reading)> {
         let mut detector = self.settled.clone();

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::flow::alert::{Active, Phase, Severity, Told};
+use crate::flow::alert::{Active, Counted, Phase, Pulse, Severity, Told};
 use crate::flow::document::{Action, Dataset, Documents};
 use crate::flow::engine::{Engine, key_of_id};
 use crate::flow::event::Timestamp;
@@ -70,6 +70,28 @@ impl Engine {
     /// Somebody has seen the alert of this id. Returns false if none of it fires.
     pub fn acknowledge(&mut self, alert: &str, now: Timestamp) -> bool {
         self.state.alerts.acknowledge(alert, now)
+    }
+
+    /// Somebody takes what the alert of this id is about for the new normal. Returns false if it is no control chart's.
+    pub fn accept(&mut self, alert: &str, now: Timestamp) -> bool {
+        self.state.alerts.accept(alert, now)
+    }
+
+    /// True if rules ask how the agent fares: they want a [`Pulse`] now and then.
+    #[must_use]
+    pub fn feels(&self) -> bool {
+        self.state.alerts.feels()
+    }
+
+    /// The agent fares so.
+    pub fn feel(&mut self, pulse: &Pulse, now: Timestamp) {
+        let inputs = &self.totals.inputs;
+        let counted = Counted {
+            records: inputs.iter().map(|input| input.records).sum(),
+            dead_records: inputs.iter().map(|input| input.dead_letters).sum(),
+            dead_documents: pulse.documents_refused,
+        };
+        self.state.alerts.feel(pulse, counted, now);
     }
 
     /// Records were taken in: rules on silence hear of it.

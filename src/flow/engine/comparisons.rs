@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::flow::alert::{self, Reading};
 use crate::flow::document::{Action, Dataset, WindowDocument};
 use crate::flow::engine::key_of_id;
 use crate::flow::engine::publish::{Press, identity, index_of};
@@ -258,6 +259,7 @@ impl Press<'_> {
         } else {
             (high, low)
         };
+        let is_first = self.alerts.compares() && self.is_first(&baseline);
         let index = index_of(self.indices, &candidate);
         let Some(identity) = identity(self.settings, self.tables, &candidate, compared.span) else {
             return;
@@ -269,6 +271,7 @@ impl Press<'_> {
             version,
             now,
             last,
+            ref mut alerts,
             ref mut out,
             ..
         } = *self;
@@ -297,5 +300,29 @@ impl Press<'_> {
                 bytes.push(b'}');
             },
         );
+        let Some(comparison) = comparison else {
+            alerts.withhold_comparison(&identity, now);
+            return;
+        };
+        let compared = alert::Compared {
+            candidate: &identity,
+            baseline,
+            is_first,
+            reading: &|metric| Reading::of_difference(metric, comparison, last),
+        };
+        alerts.compare(compared, now);
+    }
+
+    /// True if no version of the model that has this window came before this one.
+    fn is_first(&self, key: &WindowKey) -> bool {
+        let versions = self.tables.series_of(self.tables.model_of(key.series));
+        let here = versions.filter(|series| {
+            self.windows.has(&WindowKey {
+                series: *series,
+                slice: 0,
+                ..*key
+            })
+        });
+        here.min_by(|one, other| self.rank(*one).cmp(&self.rank(*other))) == Some(key.series)
     }
 }

@@ -22,6 +22,10 @@ pub enum Intake {
     Again(Again),
     /// Somebody has seen the alert of this id.
     Acknowledged(String),
+    /// Somebody takes what the alert of this id is about for the new normal.
+    Accepted(String),
+    /// How the agent fares.
+    Pulse(alert::Pulse),
     /// Entries of the operation log.
     Operations(Operations),
 }

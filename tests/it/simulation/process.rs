@@ -191,8 +191,15 @@ impl Process {
                 self.engine.forget(&source);
                 self.changed = true;
             }
-            // No story hands letters back.
-            Some(Intake::Again(_) | Intake::Operations(_) | Intake::Acknowledged(_)) | None => {}
+            // No story hands letters back, and nobody says or asks anything of alerts.
+            Some(
+                Intake::Again(_)
+                | Intake::Operations(_)
+                | Intake::Acknowledged(_)
+                | Intake::Accepted(_)
+                | Intake::Pulse(_),
+            )
+            | None => {}
         }
         self.step(now, out)
     }

@@ -14,7 +14,7 @@ use crate::agent::{Agent, Home, Modelbeat};
 use crate::cluster::{Cluster, Prefix};
 use crate::gpu::Driver;
 
-/// A model whose answers are numbers.
+/// A model whose answers are numbers, with somebody to tell if they are wrong.
 const PRICES: &str = "
 pipeline: prices
 inputs: [{type: file, paths: [prices/*.jsonl], format: json}]
@@ -24,6 +24,8 @@ mapping:
 task: {kind: regression}
 windows: [1h]
 publish_every: 1s
+notify: [{name: page, type: exec, command: [cat]}]
+alerts: {rules: [{name: far-off, metric: quality.mae, above: 1e9, notify: [page]}]}
 host: off
 output: {file: {path: out}}
 ";

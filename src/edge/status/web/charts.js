@@ -250,6 +250,7 @@ function summary(spec) {
     const values = sound.map((point) => point.value);
     return line.label + ": last " + spec.format(values[values.length - 1]) + ", lowest " + spec.format(Math.min(...values)) + ", highest " + spec.format(Math.max(...values)) + ", " + sound.length + " points";
   });
+  if (lines.length === 0) return spec.title + " over time: " + (spec.note || "no value yet") + ".";
   return spec.title + " over time. " + lines.join("; ") + ". Arrow keys move through it; the same as a table follows.";
 }
 

@@ -10,10 +10,10 @@ use crate::flow::alert::life::{Alert, Phase};
 use crate::flow::alert::rule::{Missing, Rule, SilenceRule, Watch};
 use crate::flow::event::Timestamp;
 
-/// What a rule on silence knows.
+/// What a rule by the clock knows: on silence, or on the agent's health.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Silent {
-    /// When something came last, or the agent started; `None` before that.
+pub(super) struct Clocked {
+    /// When something came last, or the agent started; of health, since when it has been bad. `None` before that.
     pub(super) since: Option<Timestamp>,
     pub(super) alert: Option<Alert>,
 }
@@ -21,8 +21,8 @@ pub(super) struct Silent {
 impl Book {
     /// The agent has started.
     pub fn start(&mut self, now: Timestamp) {
-        for watched in &mut self.watched {
-            watched.silent.since = Some(now);
+        for (rule, watched) in self.settings.rules.iter().zip(&mut self.watched) {
+            watched.clocked.since = silence(rule).map(|_| now);
         }
         self.bury(now);
     }
@@ -44,8 +44,8 @@ impl Book {
             if !came {
                 continue;
             }
-            watched.silent.since = Some(now);
-            if let Some(mut alert) = watched.silent.alert.take() {
+            watched.clocked.since = Some(now);
+            if let Some(mut alert) = watched.clocked.alert.take() {
                 let reason = format!("{} come in again", silence.of.name());
                 let event = alert.becomes(Phase::Resolved, reason, now);
                 self.outbox.put(event, alert.told);
@@ -56,8 +56,8 @@ impl Book {
     pub(super) fn silence_deadline(&self) -> Option<Timestamp> {
         let rules = self.settings.rules.iter().zip(&self.watched);
         let moments = rules.filter_map(|(rule, watched)| {
-            let silence = silence(rule).filter(|_| watched.silent.alert.is_none())?;
-            Some(watched.silent.since?.plus(silence.after_ms))
+            let silence = silence(rule).filter(|_| watched.clocked.alert.is_none())?;
+            Some(watched.clocked.since?.plus(silence.after_ms))
         });
         moments.min()
     }
@@ -69,14 +69,14 @@ impl Book {
             .iter()
             .any(|stretch| stretch.overlaps(now, now.plus(1)));
         for (rule, watched) in settings.rules.iter().zip(&mut self.watched) {
-            let (Some(silence), Some(since)) = (silence(rule), watched.silent.since) else {
+            let (Some(silence), Some(since)) = (silence(rule), watched.clocked.since) else {
                 continue;
             };
-            if watched.silent.alert.is_some() || since.plus(silence.after_ms) > now {
+            if watched.clocked.alert.is_some() || since.plus(silence.after_ms) > now {
                 continue;
             }
             if maintained {
-                watched.silent.since = Some(now);
+                watched.clocked.since = Some(now);
                 continue;
             }
             let muted = is_muted(settings, rule, now);
@@ -92,7 +92,7 @@ impl Book {
             let event = alert.turns(Phase::Firing, event);
             alert.told = !muted;
             self.outbox.put(event, !muted);
-            watched.silent.alert = Some(alert);
+            watched.clocked.alert = Some(alert);
         }
     }
 }
@@ -100,6 +100,6 @@ impl Book {
 fn silence(rule: &Rule) -> Option<SilenceRule> {
     match rule.watch {
         Watch::Silence(silence) => Some(silence),
-        Watch::Windows(_) => None,
+        Watch::Windows(_) | Watch::Health(_) => None,
     }
 }

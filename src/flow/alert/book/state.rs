@@ -12,8 +12,8 @@ use crate::flow::alert::life::{Alert, Phase};
 use crate::flow::alert::rule::{Check, Rule, Settings, Watch};
 use crate::flow::event::Timestamp;
 
-/// Of the bytes below.
-const FORMAT: u16 = 1;
+/// Of the bytes below. What development versions wrote as format 1 is not read: their alerts begin anew.
+const FORMAT: u16 = 2;
 
 /// A state that this version cannot go on from.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,9 @@ impl Book {
         if format > FORMAT {
             return Err(Unreadable::Newer(format));
         }
+        if format < FORMAT {
+            return Ok(book);
+        }
         let kept: Kept<'_> = postcard::from_bytes(bytes)?;
         book.outbox = Outbox::resume(kept.outbox);
         book.gone = kept.gone.into_owned();
@@ -130,7 +133,7 @@ impl Watched {
     fn into_alerts(self) -> impl Iterator<Item = Alert> {
         let subjects = self.subjects.into_values();
         let alerts = subjects.filter_map(|known| known.alert);
-        alerts.chain(self.silent.alert)
+        alerts.chain(self.clocked.alert)
     }
 }
 
@@ -142,10 +145,15 @@ fn what(rule: &Rule) -> String {
             Check::Detection(detection) => {
                 format!("{} {} {:?}", on.metric, on.window, detection.detector)
             }
+            Check::Comparison(comparison) => format!(
+                "{} {} against {:?}",
+                on.metric, on.window, comparison.baseline
+            ),
             Check::Threshold(_) | Check::Change(_) | Check::Distribution(_) => {
                 format!("{} {}", on.metric, on.window)
             }
         },
         Watch::Silence(silence) => silence.of.name().to_owned(),
+        Watch::Health(health) => health.figure.name().to_owned(),
     }
 }

@@ -1,5 +1,8 @@
 //! The book on windows whose shares are written by hand, and on any history with kills in it.
 
+mod charts;
+mod health;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -7,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::alert::notice::Severity;
 use crate::flow::alert::rule::{Basis, Check, Missing, Side, SilenceRule, Threshold, Watch};
-use crate::flow::alert::{Mute, Stretch};
+use crate::flow::alert::{Mute, Numbers, Stretch};
+use crate::flow::document::WindowIdentity;
 use crate::flow::quality::intervals::wilson;
 
 const HOUR: i64 = 3_600_000;
@@ -157,6 +161,7 @@ fn share(hits: u64, trials: u64) -> Reading {
         share: Some((hits, trials)),
         support: trials,
         complete: false,
+        p_value: None,
     }
 }
 

@@ -3,14 +3,30 @@
 use crate::flow::alert::book::{Book, is_watched, subject_of};
 use crate::flow::alert::event::Event;
 use crate::flow::alert::life::Phase;
+use crate::flow::alert::rule::{Check, WindowRule};
 use crate::flow::document::WindowIdentity;
 use crate::flow::event::Timestamp;
 
 impl Book {
     /// A window that may have been published is withheld. It is forgotten, and an alert that tells of it is over, without numbers.
     pub fn withhold(&mut self, window: &WindowIdentity<'_>, now: Timestamp) {
+        self.withhold_from(|_| true, window, now);
+    }
+
+    /// Only what compares this window with another version's is withheld.
+    pub fn withhold_comparison(&mut self, window: &WindowIdentity<'_>, now: Timestamp) {
+        let compares = |rule: &WindowRule| matches!(rule.check, Check::Comparison(_));
+        self.withhold_from(compares, window, now);
+    }
+
+    fn withhold_from(
+        &mut self,
+        concerns: impl Fn(&WindowRule) -> bool,
+        window: &WindowIdentity<'_>,
+        now: Timestamp,
+    ) {
         for (rule, watched) in self.settings.rules.iter().zip(&mut self.watched) {
-            if !(rule.windows()).is_some_and(|rule| is_watched(rule, window)) {
+            if !(rule.windows()).is_some_and(|rule| concerns(rule) && is_watched(rule, window)) {
                 continue;
             }
             let Some(known) = watched.subjects.get_mut(&subject_of(window)) else {

@@ -3,6 +3,7 @@
 use crate::flow::alert::event::{Event, Subject};
 use crate::flow::alert::judge::Judged;
 use crate::flow::alert::life::Phase;
+use crate::flow::alert::pulse::HealthRule;
 use crate::flow::alert::reading::Reading;
 use crate::flow::alert::rule::{Against, Basis, By, Check, Rule, SilenceRule, WindowRule};
 use crate::flow::detect::Detector;
@@ -73,6 +74,42 @@ pub(super) fn silence(
     }
 }
 
+/// How the agent fares, and for how long it has been so.
+pub(super) fn health(
+    rule: &Rule,
+    health: &HealthRule,
+    (value, support): (f64, Option<u64>),
+    to: Phase,
+    lasted_ms: i64,
+) -> Event {
+    let seconds = |milliseconds: i64| figure((milliseconds as f64 / 1_000.0).round());
+    let name = health.figure.name();
+    let within = if health.figure.is_counted() {
+        format!(" in {} s", seconds(health.over_ms))
+    } else {
+        String::new()
+    };
+    let threshold = format!("{name}{within} above {}", figure(health.above));
+    let rows = support.map_or_else(String::new, |rows| format!(" of {rows} records"));
+    let reason = match to {
+        Phase::Resolved => format!("it is back: {}{rows}", figure(value)),
+        _ if lasted_ms > 0 => {
+            let lasted = seconds(lasted_ms);
+            format!("{threshold} for {lasted} s: {}{rows}", figure(value))
+        }
+        _ => format!("{threshold}: {}{rows}", figure(value)),
+    };
+    Event {
+        metric: format!("agent.{name}"),
+        value: Some(value),
+        support,
+        limit: Some(health.above),
+        threshold,
+        reason,
+        ..bare(rule)
+    }
+}
+
 /// What the number is held against: `quality.recall below 0.85`
 fn threshold(on: &WindowRule, judged: Judged) -> String {
     let metric = &on.metric;
@@ -100,6 +137,19 @@ fn threshold(on: &WindowRule, judged: Judged) -> String {
             "{metric} above {limit} against the last {} good windows",
             distribution.windows
         ),
+        Check::Comparison(comparison) => {
+            let by = if comparison.by > 0.0 {
+                format!(" by more than {}", figure(comparison.by))
+            } else {
+                String::new()
+            };
+            let whose = match &comparison.baseline {
+                Some(version) => format!("version {version}"),
+                None => "the first version".to_owned(),
+            };
+            let side = comparison.side.name();
+            format!("{metric}{by} {side} that of {whose}")
+        }
         Check::Detection(detection) => match (&detection.detector, judged.limit) {
             (Detector::Chart(_), Some(at)) => {
                 let side = match detection.side {
@@ -131,8 +181,13 @@ pub(super) fn bad(event: &Event, on: &WindowRule, judged: Judged, row: u32) -> S
         Some(level) => format!("{}, with ", figure(level)),
         None => String::new(),
     };
+    let chance = match judged.p_value {
+        Some(p) if p < 0.0001 => ", p below 0.0001".to_owned(),
+        Some(p) => format!(", p {}", figure(p)),
+        None => String::new(),
+    };
     format!(
-        "{}{windows}: {level}{}{more}",
+        "{}{windows}: {level}{}{more}{chance}",
         event.threshold,
         value(event)
     )

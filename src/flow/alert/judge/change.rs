@@ -99,8 +99,7 @@ fn compare(change: &Shift, reading: Reading, value: f64, reference: Reference) -
             worse <= by.max(half),
         ),
         limit: Some(reference.value),
-        value: None,
-        level: None,
+        ..Judged::UNKNOWN
     }
 }
 

@@ -55,8 +55,8 @@ pub(in crate::flow::alert) fn judge(
         let judged = Judged {
             verdict,
             limit: limit(&reading, detection.side),
-            value: None,
             level: reading.level,
+            ..Judged::UNKNOWN
         };
         (start, judged)
     });

@@ -44,6 +44,6 @@ pub(in crate::flow::alert) fn judge(
         verdict: verdict(value > rule.above && value > by_chance, value <= rule.above),
         limit: Some(rule.above.max(by_chance)),
         value: Some(value),
-        level: None,
+        ..Judged::UNKNOWN
     }
 }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::flow::alert::history::Patience;
 use crate::flow::alert::reading::Histogram;
-use crate::flow::alert::rule::{Against, By, Detection, Distribution, Measure, Of, Shift};
+use crate::flow::alert::rule::{
+    Against, By, Comparison, Detection, Distribution, Measure, Of, Shift,
+};
 use crate::flow::detect::{Adwin, Chart, Detector, Feed, adwin, chart};
 use crate::flow::quality::intervals::wilson;
 use crate::flow::windows::Length;
@@ -32,6 +34,7 @@ fn share(hits: u64, trials: u64) -> Reading {
         share: Some((hits, trials)),
         support: trials,
         complete: false,
+        p_value: None,
     }
 }
 
@@ -323,3 +326,40 @@ fn a_distribution_is_compared_with_good_windows_and_with_chance() {
 
 const PSI: f64 = 0.406_286_821_271_333_2;
 const DISTANCE: f64 = 0.270_377_528_525_966_5;
+
+/// Newcombe 1998, example (a) by method 10: 48 of 80 against 56 of 70 differ by -0.2, between -0.3339 and -0.0524. The pooled test's
+/// p-value is 0.00805 (by hand: z = 0.2 / 0.07547 = 2.650).
+#[test]
+fn a_version_is_worse_by_the_interval_of_the_difference_or_by_its_test() {
+    let reading = Reading {
+        value: Some(-0.2),
+        interval: Some((-0.3339, -0.0524)),
+        support: 70,
+        p_value: Some(0.00805),
+        ..Reading::default()
+    };
+    let found = |side, by, p_value, reading| {
+        let check = Check::Comparison(Comparison {
+            side,
+            by,
+            baseline: None,
+            p_value,
+        });
+        judged(check, &[reading]).verdict
+    };
+    let interval = |by| found(Side::Below, by, None, reading);
+    assert_eq!([0.0, 0.05].map(interval), [Verdict::Breach; 2]);
+    assert_eq!(interval(0.06), Verdict::Held, "it may be less");
+    assert_eq!(interval(0.2), Verdict::Clear, "it does not matter");
+    let test = |p| found(Side::Below, 0.0, Some(p), reading);
+    assert_eq!((test(0.01), test(0.005)), (Verdict::Breach, Verdict::Held));
+    assert_eq!(found(Side::Above, 0.0, None, reading), Verdict::Clear);
+    let untested = Reading {
+        p_value: None,
+        ..reading
+    };
+    assert_ne!(
+        found(Side::Below, 0.0, Some(0.01), untested),
+        Verdict::Breach
+    );
+}
