@@ -51,26 +51,29 @@ pub fn write_time(time: Timestamp, out: &mut Vec<u8>) {
     let (date, of_day) = (Date::of(time), time.0.rem_euclid(86_400_000));
     out.push(b'"');
     date.write(b'-', out);
+    let [hour, minute, second] = [3_600_000, 60_000, 1_000].map(|unit| of_day / unit % 60);
     // Two or three times a document: one write, not fifteen.
-    let two = |number: i64| [digit(number / 10), digit(number)];
-    let [hour, minute, second] = [
-        of_day / 3_600_000,
-        of_day / 60_000 % 60,
-        of_day / 1_000 % 60,
-    ];
-    let ([a, b], [c, d], [e, f]) = (two(hour), two(minute), two(second));
-    let [g, h, i] = [of_day / 100, of_day / 10, of_day].map(digit);
     out.extend_from_slice(&[
-        b'T', a, b, b':', c, d, b':', e, f, b'.', g, h, i, b'Z', b'"',
+        b'T',
+        digit(hour / 10),
+        digit(hour),
+        b':',
+        digit(minute / 10),
+        digit(minute),
+        b':',
+        digit(second / 10),
+        digit(second),
+        b'.',
+        digit(of_day / 100),
+        digit(of_day / 10),
+        digit(of_day),
+        b'Z',
+        b'"',
     ]);
 }
 
 /// The last digit of a number that is not negative.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "below ten"
-)]
+#[expect(clippy::cast_sign_loss, reason = "it is not negative")]
 const fn digit(number: i64) -> u8 {
     b'0' + (number % 10) as u8
 }
