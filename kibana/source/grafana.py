@@ -99,6 +99,10 @@ def rate(name: str, labels: str = AGENT, by: str = "pipeline") -> str:
     return f"sum by ({by}) (rate({name}{{{labels}}}[{RATE}]))"
 
 
+def increase(name: str, labels: str = AGENT, by: str = "pipeline") -> str:
+    return f"sum by ({by}) (increase({name}{{{labels}}}[{RATE}]))"
+
+
 def gauge(name: str, labels: str = AGENT) -> str:
     return f"{name}{{{labels}}}"
 
@@ -176,6 +180,15 @@ ROWS = [
             Query(f"{gauge('modelbeat_queue_bytes')} / {gauge('modelbeat_queue_bytes_max')}", "{{pipeline}} {{queue}}")],
             unit="percentunit", ceiling=1, note="The one that is full is where it waits"),
         Panel("Age of the last checkpoint", [Query(gauge("modelbeat_checkpoint_age_seconds"), "{{pipeline}}")], unit="s"),
+    ]),
+    Row("Alerts", [
+        Panel("Alerts that are not over", [
+            Query(f"sum by (pipeline, phase, severity) ({gauge('modelbeat_alerts')})", "{{pipeline}} {{phase}} {{severity}}")], width=12),
+        Panel("Notices that wait, and tries that failed", [
+            Query(gauge("modelbeat_notices_waiting"), "{{pipeline}} {{notifier}} waiting"),
+            Query(increase("modelbeat_notices_failed_total", by="pipeline, notifier"), "{{pipeline}} {{notifier}} failed"),
+            Query(increase("modelbeat_notices_given_up_total", by="pipeline, notifier"), "{{pipeline}} {{notifier}} given up"),
+        ], width=12),
     ]),
     Row("Host", [
         Panel("CPU", [
