@@ -69,33 +69,32 @@ impl Engine {
         now: Timestamp,
         out: &mut Documents,
     ) {
-        let Some((id, key)) = self.name_of(ticket) else {
-            return;
-        };
         let index = self
             .compiled
             .indices
             .name(Dataset::Prediction, prediction.time);
-        out.add(Action::Create, &index, id.as_str(), key, |bytes| {
-            self.write_head(prediction, record, now, bytes);
-            bytes.push(b',');
-            LabelPart::Pending.write(bytes);
-            bytes.push(b'}');
-        });
+        let write_head = |bytes: &mut Vec<u8>| self.write_head(prediction, record, now, bytes);
+        self.ship_pending(ticket, &index, write_head, out);
     }
 
-    /// Ships a prediction that has no label yet: stored unless it is there.
-    pub(super) fn ship_pending(
-        &mut self,
+    /// Ships a prediction that was held back, and has no label yet: the same.
+    fn ship_held(&self, ticket: Ticket, held: &HeldPrediction, out: &mut Documents) {
+        let write_head = |bytes: &mut Vec<u8>| bytes.extend_from_slice(&held.head);
+        self.ship_pending(ticket, &held.index, write_head, out);
+    }
+
+    fn ship_pending(
+        &self,
         ticket: Ticket,
-        held: &HeldPrediction,
+        index: &Index,
+        write_head: impl FnOnce(&mut Vec<u8>),
         out: &mut Documents,
     ) {
         let Some((id, key)) = self.name_of(ticket) else {
             return;
         };
-        out.add(Action::Create, &held.index, id.as_str(), key, |bytes| {
-            bytes.extend_from_slice(&held.head);
+        out.add(Action::Create, index, id.as_str(), key, |bytes| {
+            write_head(bytes);
             bytes.push(b',');
             LabelPart::Pending.write(bytes);
             bytes.push(b'}');
@@ -126,7 +125,7 @@ impl Engine {
     /// Ships what is held and due by `until`.
     pub(super) fn ship_held_until(&mut self, until: Timestamp, out: &mut Documents) {
         while let Some((ticket, held)) = self.state.held.pop(until, usize::MAX) {
-            self.ship_pending(ticket, &held, out);
+            self.ship_held(ticket, &held, out);
         }
     }
 
@@ -134,7 +133,7 @@ impl Engine {
     pub(super) fn ship_over_bound(&mut self, now: Timestamp, out: &mut Documents) {
         while let Some((ticket, held)) = self.state.held.pop(now, self.settings.join.hold_bytes_max)
         {
-            self.ship_pending(ticket, &held, out);
+            self.ship_held(ticket, &held, out);
         }
     }
 

@@ -249,8 +249,9 @@ impl Opens {
         chain
     }
 
-    /// Adds the newest prediction.
-    pub fn push(&mut self, open: Open) -> Ticket {
+    /// Adds the newest prediction, wherever the last one with its key is.
+    #[cfg(test)]
+    pub(crate) fn push(&mut self, open: Open) -> Ticket {
         let older = self.find(open.key).last().copied();
         self.push_behind(open, older)
     }

@@ -17,37 +17,19 @@ impl<K, V> Default for Buckets<K, V> {
 impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
     /// Changes a bucket's count, which begins at zero.
     pub(crate) fn change(&mut self, bucket: K, change: impl FnOnce(&mut V)) {
-        match self.place(bucket) {
-            Ok(place) => {
-                if let Some((_, count)) = self.0.get_mut(place) {
-                    change(count);
-                }
-            }
-            Err(place) => {
-                let mut count = V::default();
-                change(&mut count);
-                self.0.insert(place, (bucket, count));
-            }
+        let place = self.place(bucket);
+        if let Some((_, count)) = self.0.get_mut(place) {
+            change(count);
         }
     }
 
     /// The same; a bucket that holds nothing any more goes.
     pub(crate) fn change_or_drop(&mut self, bucket: K, change: impl FnOnce(&mut V)) {
-        match self.place(bucket) {
-            Ok(place) => {
-                if let Some((_, count)) = self.0.get_mut(place) {
-                    change(count);
-                    if *count == V::default() {
-                        self.0.remove(place);
-                    }
-                }
-            }
-            Err(place) => {
-                let mut count = V::default();
-                change(&mut count);
-                if count != V::default() {
-                    self.0.insert(place, (bucket, count));
-                }
+        let place = self.place(bucket);
+        if let Some((_, count)) = self.0.get_mut(place) {
+            change(count);
+            if *count == V::default() {
+                self.0.remove(place);
             }
         }
     }
@@ -57,13 +39,11 @@ impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
         let mut from = 0;
         for (bucket, more) in &other.0 {
             from = self.place_from(from, *bucket);
-            match self.0.get_mut(from) {
-                Some((known, count)) if known == bucket => add(count, more),
-                Some(_) | None => {
-                    let mut count = V::default();
-                    add(&mut count, more);
-                    self.0.insert(from, (*bucket, count));
-                }
+            if self.0.get(from).is_none_or(|entry| entry.0 != *bucket) {
+                self.0.insert(from, (*bucket, V::default()));
+            }
+            if let Some((_, count)) = self.0.get_mut(from) {
+                add(count, more);
             }
         }
     }
@@ -110,8 +90,14 @@ impl<K: Copy + Ord, V: Default + PartialEq> Buckets<K, V> {
         from + low + near.partition_point(|entry| entry.0 < bucket)
     }
 
-    fn place(&self, bucket: K) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&bucket, |entry| entry.0)
+    /// The place of a bucket, which is made if it is missing.
+    fn place(&mut self, bucket: K) -> usize {
+        self.0
+            .binary_search_by_key(&bucket, |entry| entry.0)
+            .unwrap_or_else(|place| {
+                self.0.insert(place, (bucket, V::default()));
+                place
+            })
     }
 }
 

@@ -34,7 +34,8 @@ impl Sketch {
         } else if value < RANGE.0 {
             self.zeros += times;
         } else {
-            self.put(bucket(value.min(RANGE.1)), times);
+            let bucket = bucket(value.min(RANGE.1));
+            self.buckets.change_or_drop(bucket, |count| *count += times);
         }
     }
 
@@ -69,10 +70,6 @@ impl Sketch {
             }
         }
         None
-    }
-
-    fn put(&mut self, bucket: i16, times: i64) {
-        self.buckets.change_or_drop(bucket, |count| *count += times);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A stop of the agent is no ill health: how long a figure has been bad counts from the start again.
 
-use crate::flow::alert::book::{Book, alert_id, is_muted, words};
+use crate::flow::alert::book::{Book, alert_id, is_maintained, is_muted, words};
 use crate::flow::alert::event::{Event, Subject};
 use crate::flow::alert::life::{Alert, Phase};
 use crate::flow::alert::pulse::{Counted, HealthRule, Pulse};
@@ -22,17 +22,14 @@ impl Book {
     pub fn feel(&mut self, pulse: &Pulse, counted: Counted, now: Timestamp) {
         self.recent.add(now, counted);
         let settings = &self.settings;
-        let is_maintained = settings
-            .maintenance
-            .iter()
-            .any(|stretch| stretch.overlaps(now, now.plus(1)));
+        let maintained = is_maintained(&settings.maintenance, now, now.plus(1));
         for (rule, watched) in settings.rules.iter().zip(&mut self.watched) {
             let Some(health) = health(rule) else {
                 continue;
             };
             let clocked = &mut watched.clocked;
             let measured = health.measure(pulse, &self.recent);
-            let Some(measured) = measured.filter(|_| !is_maintained) else {
+            let Some(measured) = measured.filter(|_| !maintained) else {
                 clocked.since = None;
                 continue;
             };

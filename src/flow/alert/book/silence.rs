@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::alert::book::{Book, alert_id, is_muted, words};
+use crate::flow::alert::book::{Book, alert_id, is_maintained, is_muted, words};
 use crate::flow::alert::event::{Event, Subject};
 use crate::flow::alert::life::{Alert, Phase};
 use crate::flow::alert::rule::{Missing, Rule, SilenceRule, Watch};
@@ -64,10 +64,7 @@ impl Book {
 
     pub(super) fn look_at_silence(&mut self, now: Timestamp) {
         let settings = &self.settings;
-        let maintained = settings
-            .maintenance
-            .iter()
-            .any(|stretch| stretch.overlaps(now, now.plus(1)));
+        let maintained = is_maintained(&settings.maintenance, now, now.plus(1));
         for (rule, watched) in settings.rules.iter().zip(&mut self.watched) {
             let (Some(silence), Some(since)) = (silence(rule), watched.clocked.since) else {
                 continue;
