@@ -41,6 +41,7 @@ mod nannyml;
 mod notify;
 mod on_screen;
 mod operations;
+mod ports;
 mod privacy;
 mod published;
 mod rotation;

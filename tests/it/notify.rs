@@ -21,8 +21,8 @@ use modelbeat::flow::event::Timestamp;
 use serde_json::{Value, json};
 
 use crate::agent::{Ended, Home, Modelbeat};
-use crate::wait;
-use receivers::{Alertmanager, Posted, Sink, Smtp, distinct, free_port};
+use crate::{ports, wait};
+use receivers::{Alertmanager, Posted, Sink, Smtp, distinct};
 
 const HEAD: &str = r#"
 pipeline: told
@@ -336,8 +336,8 @@ impl Story {
             hook: Sink::start(),
             slack: Sink::start(),
             pager: Sink::start(),
-            smtp_port: free_port(),
-            manager_port: free_port(),
+            smtp_port: ports::free(),
+            manager_port: ports::free(),
         }
     }
 

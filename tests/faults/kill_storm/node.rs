@@ -2,7 +2,6 @@
 //! kept from one life to the next, and gone with the story however that ends.
 
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,14 +9,10 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::wait;
+use crate::{ports, wait};
 
 /// Small, so that it fits beside the nodes of `tests/run`.
 const HEAP: &str = "256m";
-
-/// Where its ports are looked for: below those that the kernel gives to outgoing connections, so that nobody takes one
-/// while the node is down, the agent's own attempts to connect least of all.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Somebody may be quicker to take the ports found free.
 const ATTEMPTS: usize = 5;
@@ -57,7 +52,7 @@ impl Node {
             ports: [0; 2],
         };
         for attempt in 1.. {
-            node.ports = free_ports();
+            node.ports = [ports::free(), ports::free()];
             match node.try_bring_up() {
                 Ok(()) => break,
                 Err(problem) => assert!(attempt < ATTEMPTS, "{problem}"),
@@ -136,15 +131,4 @@ fn es_node(command: &str, data: &Path, arguments: &[&str]) -> Result<(), String>
     } else {
         Err(format!("es-node {command}: {said}"))
     }
-}
-
-/// Two ports that nobody listens on, not the same that a neighbour is about to take.
-fn free_ports() -> [u16; 2] {
-    let start = u16::try_from(std::process::id() % 6_000).expect("small") * 2;
-    let mut free = PORTS
-        .cycle()
-        .skip(usize::from(start))
-        .take(PORTS.len())
-        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    [(); 2].map(|()| free.next().expect("a free port"))
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -112,12 +111,6 @@ impl Sink {
     }
 }
 
-/// A loopback port that nobody listens on yet.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
-}
-
 /// Runs one of the scripts under `tests/`, and returns what it prints.
 fn script(name: &str, argument: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -216,7 +209,7 @@ impl Alertmanager {
             .stderr(log)
             .spawn()
             .expect("Alertmanager starts");
-        let manager = Self {
+        let mut manager = Self {
             url,
             child,
             client: reqwest::Client::builder()
@@ -226,6 +219,8 @@ impl Alertmanager {
             runtime: Runtime::new().expect("a runtime"),
         };
         wait::until("Alertmanager to be ready", || {
+            let ended = manager.child.try_wait().expect("our child");
+            assert_eq!(ended, None, "see {}/log", folder.display());
             manager.get("-/ready").map(|_| ())
         });
         manager

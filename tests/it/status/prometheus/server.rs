@@ -1,7 +1,6 @@
 //! A Prometheus server of a story's own, on a free port, gone when the story ends.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::status::client;
-use crate::wait;
+use crate::{ports, wait};
 
 pub(crate) struct Prometheus {
     child: Child,
@@ -36,7 +35,7 @@ impl Prometheus {
         let mut child = None;
         let url = wait::until("Prometheus to answer", || {
             let (server, port) = child.get_or_insert_with(|| {
-                let port = free_port();
+                let port = ports::free();
                 (start(&program, folder.path(), port), port)
             });
             let url = format!("http://127.0.0.1:{port}");
@@ -128,11 +127,6 @@ fn start(program: &Path, folder: &Path, port: u16) -> Child {
         .stderr(log)
         .spawn()
         .expect("Prometheus starts")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Whether the answer is a success, and its text; `None`: no answer.
