@@ -24,9 +24,8 @@ pub enum Format {
 /// The filter cannot be parsed.
 pub fn start(format: Format, filter: &str) -> Result<Logs, tracing_subscriber::filter::ParseError> {
     // A client library's every retry is told by us, with what to do about it.
-    let filter = EnvFilter::builder().parse(format!(
-        "{filter},hyper_util=warn,rustls=warn,reqwest=warn,fjall=warn,lsm_tree=warn"
-    ))?;
+    let filter =
+        EnvFilter::builder().parse(format!("{filter},hyper_util=warn,rustls=warn,reqwest=warn"))?;
     let repeats = Repeats::default();
     let lines = match format {
         Format::Text => fmt::layer()

@@ -6,41 +6,43 @@
 //! a crash in between is mended by applying the delta of the loaded checkpoint again ([`State::recover`]).
 //!
 //! ```text
-//! rows:   ticket (u64, big-endian) → the prediction     written in order of arrival, swept in order of arrival
-//! index:  key (16 bytes)           → its tickets        in no order: small, so that moving it about costs little
-//! windows: length, start, series  → panes of all slices
-//! each:   "edges"                  → [`shelf::Seen`]
+//! 00000000000000000001.rows …      predictions in order of arrival, and again when they change   [`segment`]
+//! 00000000000000000001.windows     panes of all slices, by length, start and series              [`windows`]
 //! ```
 //!
-//! The database checks what it reads, and it may lose the end of its own journal, or a keyspace, without a word. So each
-//! keyspace says for itself which checkpoint it has seen, and the one that has seen least counts: what is lost is either
-//! in the delta that is applied again, or starting is refused.
+//! Both are only appended to. What a checkpoint has brought ends in a note of its number; what a crash, or damage, has left
+//! without its note is cut off when next something is written. So what is lost is either in the delta that is applied again,
+//! or starting is refused ([`Error::OtherTime`]). What is older than the last note is checked when it is read.
 //!
-//! A write that fails leaves the database of no use until it is opened again. So room is asked for before it is needed:
-//! while the disk has less, nothing is begun, and the caller may come again ([`Error::NoRoom`]). Any other failed write ends
-//! the process.
+//! Room is asked for before it is needed: while the disk has less, nothing is begun, and the caller may come again
+//! ([`Error::NoRoom`]). Any other failed write ends the process.
 //!
 //! The folder is made when the first prediction leaves memory, as `open-predictions.new` until it is whole. It is not opened
 //! by two processes: the data folder's lock is held before.
 
+mod index;
+mod pieces;
+mod record;
+mod segment;
 mod shelf;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::flow::join::{Cold, ColdError, Delta, Key, Ticket};
 use crate::flow::windows::{RowKey, Rows, RowsDelta};
-use shelf::{Seen, Shelf, row_key};
+use record::{Fault, Seen};
+use shelf::Shelf;
 
 /// The folder's name in the data folder.
 const FOLDER: &str = "open-predictions";
 
-/// Free bytes on the disk below which nothing is written: what the database may use up on its own account behind a
-/// write, flushing memtables and merging a few tables.
+/// Free bytes on the disk below which nothing is written: what an index, and a log of windows that is written anew, take.
 const ROOM_LEAST: u64 = 64 << 20;
 
-/// Room for a delta: it is written to the journal, to a table, and once more when tables are merged.
-const ROOM_PER_BYTE: u64 = 3;
+/// Room for a delta: it is written once, and has an index.
+const ROOM_PER_BYTE: u64 = 2;
 
 /// A handle to the store; clones see the same.
 #[derive(Clone)]
@@ -66,14 +68,14 @@ pub enum Error {
         least: u64,
     },
     /// The disk, or what is on it.
-    #[error("cannot {doing} the store of open predictions in {folder}: {}", words(source), folder = folder.display())]
-    Fjall {
+    #[error("cannot {doing} the store of open predictions in {folder}: {words}", folder = folder.display())]
+    Failed {
         /// What was tried.
         doing: &'static str,
         /// The store.
         folder: PathBuf,
-        /// The database's words.
-        source: fjall::Error,
+        /// Which file, and why.
+        words: String,
     },
     /// A store without the checkpoint that it goes with: do not start.
     #[error(
@@ -126,7 +128,8 @@ impl State {
     /// The disk; or the store is not of this checkpoint's time.
     pub fn recover(&self, deltas: Option<(&Delta, &RowsDelta)>) -> Result<(), Error> {
         shelf::remove_unfinished(&self.folder)
-            .map_err(|error| self.failed("remove what is unfinished of")(error.into()))?;
+            .map_err(Fault::io(&self.folder))
+            .map_err(self.failed("remove what is unfinished of"))?;
         let is_there = self.folder.is_dir();
         let Some((delta, rows)) = deltas else {
             let folder = self.folder.clone();
@@ -139,12 +142,12 @@ impl State {
         };
         let edges = delta.edges;
         let seen = if is_there {
-            self.open()?.seen().map_err(self.failed("read"))?
+            self.open()?.seen()
         } else {
             Seen::default()
         };
-        if seen.applied < edges.upon || seen.begun > edges.number {
-            let (folder, seen) = (self.folder.clone(), seen.begun);
+        if seen.number < edges.upon || seen.number > edges.number {
+            let (folder, seen) = (self.folder.clone(), seen.number);
             return Err(Error::OtherTime {
                 folder,
                 seen,
@@ -152,7 +155,7 @@ impl State {
                 upon: edges.upon,
             });
         }
-        if seen.applied < edges.number {
+        if seen.number < edges.number {
             self.apply(delta, rows)
         } else {
             Ok(())
@@ -168,28 +171,28 @@ impl State {
             return Ok(());
         }
         let kept: usize = rows.kept.iter().map(|(_, bytes)| bytes.len()).sum();
-        self.check_room((delta.rows.len() + kept) as u64)?;
-        self.open()?
-            .apply(delta, rows)
-            .map_err(self.failed("write"))
+        let least = ROOM_LEAST + ((delta.rows.len() + kept) as u64).saturating_mul(ROOM_PER_BYTE);
+        // Where the system does not say how much is free, the write itself will tell.
+        if self.free().is_some_and(|free| free < least) {
+            return Err(self.no_room(least));
+        }
+        match self.open()?.apply(delta, rows) {
+            Err(fault) if fault.is_no_room() => Err(self.no_room(least)),
+            outcome => outcome.map_err(self.failed("write")),
+        }
     }
 
-    /// Where the system does not say how much is free, the write itself will tell.
-    fn check_room(&self, bytes: u64) -> Result<(), Error> {
-        let disk = self.folder.parent().unwrap_or(&self.folder);
-        let least = ROOM_LEAST + bytes.saturating_mul(ROOM_PER_BYTE);
-        match rustix::fs::statvfs(disk) {
-            Ok(stat) if stat.f_bavail.saturating_mul(stat.f_frsize) < least => {
-                let folder = self.folder.clone();
-                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-                Err(Error::NoRoom {
-                    folder,
-                    free,
-                    least,
-                })
-            }
-            Ok(_) | Err(_) => Ok(()),
+    fn no_room(&self, least: u64) -> Error {
+        Error::NoRoom {
+            folder: self.folder.clone(),
+            free: self.free().unwrap_or(0),
+            least,
         }
+    }
+
+    fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(self.folder.parent().unwrap_or(&self.folder)).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     fn open(&self) -> Result<&Shelf, Error> {
@@ -198,31 +201,30 @@ impl State {
         }
         // Only the one who writes opens, so there is no race for it.
         let is_there = self.folder.try_exists();
-        if !is_there.map_err(|error| self.failed("find")(error.into()))? {
+        if !is_there
+            .map_err(Fault::io(&self.folder))
+            .map_err(self.failed("find"))?
+        {
             Shelf::make(&self.folder).map_err(self.failed("make"))?;
         }
         let shelf = Shelf::open(&self.folder).map_err(self.failed("open"))?;
         Ok(self.shelf.get_or_init(|| shelf))
     }
 
-    fn failed(&self, doing: &'static str) -> impl FnOnce(fjall::Error) -> Error {
-        move |source| Error::Fjall {
+    fn failed(&self, doing: &'static str) -> impl FnOnce(Fault) -> Error {
+        move |fault| Error::Failed {
             doing,
             folder: self.folder.clone(),
-            source,
+            words: fault.to_string(),
         }
     }
 
-    fn look_up(
-        &self,
-        doing: &'static str,
-        look: impl FnOnce(&Shelf) -> fjall::Result<()>,
-    ) -> Result<(), ColdError> {
+    fn look_up(&self, look: impl FnOnce(&Shelf) -> Result<(), Fault>) -> Result<(), ColdError> {
         // Nothing has left memory yet: whatever is looked for is not here.
         let Some(shelf) = self.shelf.get() else {
             return Ok(());
         };
-        look(shelf).map_err(|source| ColdError(self.failed(doing)(source).to_string()))
+        look(shelf).map_err(|fault| ColdError(self.failed("read")(fault).to_string()))
     }
 }
 
@@ -237,14 +239,7 @@ impl std::fmt::Debug for State {
 
 impl Cold for State {
     fn find(&self, key: Key, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), ColdError> {
-        self.look_up("read", |shelf| {
-            for ticket in shelf.tickets(key)? {
-                // What is swept leaves both at once.
-                let row = shelf.rows.get(ticket.to_be_bytes())?;
-                found(ticket, &row.ok_or_else(missing)?);
-            }
-            Ok(())
-        })
+        self.look_up(|shelf| shelf.find(key, found))
     }
 
     fn read(
@@ -253,51 +248,18 @@ impl Cold for State {
         most: usize,
         found: &mut dyn FnMut(Ticket, &[u8]),
     ) -> Result<(), ColdError> {
-        self.look_up("read", |shelf| {
-            for entry in shelf.rows.range(from.to_be_bytes()..).take(most) {
-                let (ticket, bytes) = entry.into_inner()?;
-                if let Some(ticket) = ticket.first_chunk() {
-                    found(Ticket::from_be_bytes(*ticket), &bytes);
-                }
-            }
-            Ok(())
-        })
+        self.look_up(|shelf| shelf.read(from, most, found))
     }
 }
 
 impl Rows for State {
     fn row(&self, key: &RowKey) -> Result<Option<Vec<u8>>, ColdError> {
         let mut row = None;
-        self.look_up("read", |shelf| {
-            row = shelf
-                .windows
-                .get(row_key(key)?)?
-                .map(|bytes| bytes.to_vec());
+        self.look_up(|shelf| {
+            row = shelf.window(key)?;
             Ok(())
         })?;
         Ok(row)
-    }
-}
-
-fn missing() -> fjall::Error {
-    std::io::Error::other("it has lost a prediction; restore the whole data folder from one backup")
-        .into()
-}
-
-/// The database's error, for a person.
-fn words(error: &fjall::Error) -> String {
-    match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-            error.to_string()
-        }
-        fjall::Error::InvalidVersion(_) => {
-            "it is damaged, or a newer modelbeat wrote it; start that one, or restore the whole data folder from one backup"
-                .to_owned()
-        }
-        fjall::Error::Poisoned => {
-            "an earlier write failed; once the disk is well, start modelbeat again".to_owned()
-        }
-        error => format!("{error:?}; it is damaged: restore the whole data folder from one backup"),
     }
 }
 

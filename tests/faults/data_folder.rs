@@ -120,7 +120,7 @@ fn a_newer_journal_is_refused_with_words_and_left_alone() {
 #[test]
 fn a_newer_store_is_refused_with_words_and_left_alone() {
     let (home, pipeline) = home_after_a_run();
-    home.write("data/folder/open-predictions/version", "FJL\u{9}");
+    home.write("X);
     refuses(
         &home,
         &pipeline,

@@ -1,237 +1,394 @@
-//! The database: its keyspaces, how a delta is written to them, and what they say they have seen.
+//! The log of predictions: segments that are only appended to, and how rows are written and found.
 //!
-//! Driven by [`super::State`]. What is written of a delta is bracketed by two notes of its number, so that one that a crash
-//! cut short is known, and safe to write again: rows and notes overwrite themselves.
+//! Driven by [`super::State`]. A row that changes is written again, to the segment that is written to now: of a ticket, the
+//! last record counts. Tickets are new in order, so a whole segment leaves once all that is in it has left; nothing is ever
+//! moved. Behind the records of each delta comes a note of what the store has seen ([`Seen`]); it is durable before it
+//! counts, and what lies behind the last note was never finished.
 //!
-//! fjall cannot open what a crash left of a database that was being made. So it is made beside its place, and moved there
-//! once it is whole and closed; all its paths come from the folder it is opened with.
+//! A key is looked for from the newest record to the oldest, which ends at the row that was alone with it when it came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use fjall::compaction::Leveled;
-use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
-
-use crate::edge::segments::sync_folder;
+use super::index::mark;
+use super::pieces::Pieces;
+use super::record::{ALONE, Fault, NEW, NOTE, Record, START, Seen, Walk};
+use super::segment::{self, Active, Rows, Sealed};
+use super::windows::{self, Windows};
+use crate::edge::segments::{self, sync_folder};
 use crate::flow::join::{Delta, Key, Ticket, key_of_row};
 use crate::flow::windows::{RowKey, RowsDelta};
 
-/// What each keyspace holds besides its rows. No ticket, key or window is written like that.
-const SEEN: &[u8] = b"edges";
+/// Bytes that are written at once, and a row more.
+const PIECE: usize = 1 << 20;
 
-/// Blocks kept in memory. Labels mostly come in the order of their predictions, so a few are enough for the rows; the
-/// index is read at random, which the system's page cache serves.
-const CACHE_BYTES: u64 = 16 << 20;
+/// Which file an earlier kind of store had.
+const EARLIER: &str = "version";
 
-/// Writes kept in memory, per keyspace, before they become a table. Small, since an entry takes several times its
-/// bytes there, and the ones being written to disk are kept beside the new ones.
-const MEMTABLE_BYTES: u64 = 2 << 20;
-
-/// Size of a table. Small, since compaction keeps the filter and the index of the one it writes in memory.
-const TABLE_BYTES: u64 = 16 << 20;
-
-/// Writes in the journal before the oldest keyspace is flushed: the least that fjall takes.
-const JOURNAL_BYTES: u64 = 64 << 20;
-
-/// One look-up in 250 for an unknown key reads the disk in vain; five million keys take seven mebibytes.
-const FILTER_BITS_PER_KEY: f32 = 12.0;
-
-/// Rows that are written at once.
-const BATCH_ROWS: usize = 4_096;
-
-/// The opened database.
+/// The opened store. One thread writes; others may read meanwhile.
+#[derive(Debug)]
 pub(super) struct Shelf {
-    database: Database,
-    pub(super) rows: Keyspace,
-    index: Keyspace,
-    pub(super) windows: Keyspace,
+    folder: PathBuf,
+    log: RwLock<Log>,
+    windows: Mutex<Windows>,
+    pieces: Mutex<Pieces>,
+    /// Where the last [`read`](Self::read) ended.
+    cursor: Mutex<Cursor>,
+    /// What a crash left, and logs of windows that were written anew: they go with the next write.
+    leftovers: Mutex<Vec<PathBuf>>,
 }
 
-/// Which deltas the store has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Seen {
-    /// This one is being applied; a part of it may be there.
-    pub(super) begun: u64,
-    /// This one is applied.
-    pub(super) applied: u64,
-    /// Rows below are swept.
-    first: Ticket,
+#[derive(Debug)]
+struct Log {
+    /// Oldest first.
+    sealed: VecDeque<Sealed>,
+    /// `None` if all there was is of no use.
+    active: Option<Active>,
+    seen: Seen,
+    /// Number of the next segment.
+    next: u64,
+}
+
+/// A place to go on reading from: no new row of this ticket or a later one lies before, in this segment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    segment: u64,
+    at: u64,
+    ticket: Ticket,
 }
 
 impl Shelf {
-    /// Makes the database, which is not there: it is whole and durable when it is, whenever a crash comes.
-    pub(super) fn make(folder: &Path) -> fjall::Result<()> {
-        remove_unfinished(folder)?;
+    /// Makes the store, which is not there: it is whole and durable when it is, whenever a crash comes.
+    pub(super) fn make(folder: &Path) -> Result<(), Fault> {
+        remove_unfinished(folder).map_err(Fault::io(folder))?;
         let unfinished = unfinished(folder);
-        DirBuilder::new().mode(0o700).create(&unfinished)?;
-        let shelf = Self::open(&unfinished)?;
-        shelf.note(Seen::default())?;
-        shelf.database.persist(PersistMode::SyncAll)?;
-        drop(shelf);
-        sync_folder(&unfinished.join("keyspaces"))?;
-        sync_folder(&unfinished)?;
-        fs::rename(&unfinished, folder)?;
-        Ok(folder.parent().map_or(Ok(()), sync_folder)?)
+        let made = DirBuilder::new().mode(0o700).create(&unfinished);
+        made.map_err(Fault::io(&unfinished))?;
+        let seen = Seen {
+            oldest: 1,
+            ..Seen::default()
+        };
+        Active::create(&unfinished, 1, seen)?;
+        fs::rename(&unfinished, folder).map_err(Fault::io(folder))?;
+        folder
+            .parent()
+            .map_or(Ok(()), sync_folder)
+            .map_err(Fault::io(folder))
     }
 
-    /// Opens the database.
-    pub(super) fn open(folder: &Path) -> fjall::Result<Self> {
-        let database = Database::builder(folder)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES)
-            .manual_journal_persist(true)
-            .worker_threads(1)
-            .open()?;
-        let compaction = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
-        let options = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES)
-                .manual_journal_persist(true)
-                .compaction_strategy(compaction.clone())
+    /// Opens the store; changes nothing in it.
+    pub(super) fn open(folder: &Path) -> Result<Self, Fault> {
+        let list = |suffix| segments::list(folder, suffix).map_err(Fault::io(folder));
+        let mut rows = list(segment::SUFFIX)?;
+        let mut log = Log {
+            sealed: VecDeque::new(),
+            active: None,
+            seen: Seen::default(),
+            next: rows.last().map_or(0, |(number, _)| *number) + 1,
         };
-        // Every ticket that is looked for is there.
-        let rows =
-            database.keyspace("rows", || options().filter_policy(FilterPolicy::disabled()))?;
-        // Every new prediction asks whether its key is known, and nearly never it is.
-        let filter =
-            FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(FILTER_BITS_PER_KEY));
-        let index = database.keyspace("index", || {
-            options()
-                .filter_policy(FilterPolicy::all(filter))
-                .filter_block_pinning_policy(PinningPolicy::all(true))
-        })?;
-        // A window is looked for only if it is there.
-        let windows = database.keyspace("windows", || {
-            options().filter_policy(FilterPolicy::disabled())
-        })?;
+        let earlier = folder.join(EARLIER);
+        if rows.is_empty() && earlier.try_exists().map_err(Fault::io(&earlier))? {
+            return Err(Fault::Earlier { path: earlier });
+        }
+        let mut leftovers = Vec::new();
+        while let Some((number, path)) = rows.pop() {
+            if let Some((active, seen)) = Active::open(&path, number)? {
+                (log.active, log.seen) = (Some(active), seen);
+                break;
+            }
+            leftovers.push(path);
+        }
+        let seen = log.seen;
+        let mut newest = seen.oldest;
+        if let Some(active) = &log.active {
+            newest = active.rows.number;
+            log.next = newest + 1;
+        }
+        let mut rows = rows.into_iter().peekable();
+        while let Some((_, path)) = rows.next_if(|(number, _)| *number < seen.oldest) {
+            leftovers.push(path);
+        }
+        for wanted in seen.oldest..newest {
+            let Some((number, path)) = rows.next_if(|(number, _)| *number == wanted) else {
+                let path = folder.join(segments::name_of(wanted, segment::SUFFIX));
+                return Err(Fault::damaged(&path, "is missing"));
+            };
+            log.sealed.push_back(Sealed::open(&path, number)?);
+        }
+        let others = list(windows::SUFFIX)?.into_iter();
+        leftovers.extend(
+            others
+                .filter(|(number, _)| *number != seen.windows)
+                .map(|(_, path)| path),
+        );
         Ok(Self {
-            database,
-            rows,
-            index,
-            windows,
+            folder: folder.to_owned(),
+            windows: Mutex::new(Windows::open(folder, seen)?),
+            log: RwLock::new(log),
+            pieces: Mutex::default(),
+            cursor: Mutex::default(),
+            leftovers: Mutex::new(leftovers),
         })
     }
 
-    fn keyspaces(&self) -> [&Keyspace; 3] {
-        [&self.rows, &self.index, &self.windows]
-    }
-
-    /// What all keyspaces have seen, and what one of them may have.
-    pub(super) fn seen(&self) -> fjall::Result<Seen> {
-        let mut all: Option<Seen> = None;
-        for keyspace in self.keyspaces() {
-            let bytes = keyspace.get(SEEN)?;
-            let seen: Seen = bytes
-                .and_then(|bytes| postcard::from_bytes(&bytes).ok())
-                .unwrap_or_default();
-            all = Some(all.map_or(seen, |all| Seen {
-                begun: all.begun.max(seen.begun),
-                applied: all.applied.min(seen.applied),
-                first: all.first.min(seen.first),
-            }));
-        }
-        Ok(all.unwrap_or_default())
-    }
-
-    /// The tickets under a key, oldest first.
-    pub(super) fn tickets(&self, key: Key) -> fjall::Result<Vec<Ticket>> {
-        Ok(self
-            .index
-            .get(key.0.to_be_bytes())?
-            .map(|bytes| tickets(&bytes))
-            .unwrap_or_default())
+    pub(super) fn seen(&self) -> Seen {
+        self.log().seen
     }
 
     /// Writes a delta and makes it durable. May be repeated.
-    pub(super) fn apply(&self, delta: &Delta, windows: &RowsDelta) -> fjall::Result<()> {
-        let mut seen = self.seen()?;
-        seen.begun = delta.edges.number;
-        self.note(seen)?;
-        let mut batch = self.database.batch();
-        for key in &windows.gone {
-            batch.remove(&self.windows, row_key(key)?);
+    pub(super) fn apply(&self, delta: &Delta, windows: &RowsDelta) -> Result<(), Fault> {
+        let mut leftovers = lock(&self.leftovers);
+        for path in leftovers.drain(..) {
+            fs::remove_file(path).ok();
         }
-        for (key, bytes) in &windows.kept {
-            batch.insert(&self.windows, row_key(key)?, bytes.as_slice());
-        }
-        batch.commit()?;
-        let mut rows = delta.rows().peekable();
-        while rows.peek().is_some() {
-            let mut batch = self.database.batch();
-            let mut added: BTreeMap<Key, (bool, SmallVec<[Ticket; 1]>)> = BTreeMap::new();
-            for row in rows.by_ref().take(BATCH_ROWS) {
-                batch.insert(&self.rows, row.ticket.to_be_bytes(), row.bytes);
-                if row.ticket >= delta.edges.new_from {
-                    let (alone, tickets) = added.entry(row.key).or_default();
-                    *alone |= row.alone;
-                    tickets.push(row.ticket);
-                }
+        self.make_way()?;
+        let (rows, mut seen) = {
+            let log = self.log();
+            let Some(active) = &log.active else {
+                return Ok(());
+            };
+            (active.rows.clone(), log.seen)
+        };
+        seen.number = delta.edges.number;
+        lock(&self.windows).append(windows, &mut seen, &mut leftovers)?;
+        seen.first = seen.first.max(delta.edges.first);
+        seen.oldest = self.log().oldest(seen.first).unwrap_or(rows.number);
+        let written = write(&rows, delta, &mut seen)?;
+        let gone: Vec<Sealed> = {
+            let mut log = self.log_mut();
+            log.seen = seen;
+            if let Some(active) = &mut log.active {
+                active.add(&written.added, written.length, seen.end, written.last);
             }
-            for (key, (alone, mut tickets)) in added {
-                // What is looked for in vain costs as much as what is found.
-                if !alone {
-                    tickets.extend(self.tickets(key)?);
-                    tickets.sort_unstable();
-                    tickets.dedup();
-                }
-                batch.insert(&self.index, key.0.to_be_bytes(), bytes(&tickets));
-            }
-            batch.commit()?;
-        }
-        self.sweep(seen.first, delta.edges.first)?;
-        self.note(Seen {
-            applied: seen.begun,
-            first: delta.edges.first,
-            ..seen
-        })?;
-        self.database.persist(PersistMode::SyncData)
-    }
-
-    /// Forgets the rows from `from` up to `first`.
-    fn sweep(&self, from: Ticket, first: Ticket) -> fjall::Result<()> {
-        let mut rows = self
-            .rows
-            .range(from.to_be_bytes()..first.to_be_bytes())
-            .peekable();
-        while rows.peek().is_some() {
-            let mut batch = self.database.batch();
-            for entry in rows.by_ref().take(BATCH_ROWS) {
-                let (ticket, row) = entry.into_inner()?;
-                batch.remove(&self.rows, ticket);
-                let Some(key) = key_of_row(&row) else {
-                    continue;
-                };
-                let mut known = self.tickets(key)?;
-                known.retain(|ticket| *ticket >= first);
-                if known.is_empty() {
-                    batch.remove(&self.index, key.0.to_be_bytes());
-                } else {
-                    batch.insert(&self.index, key.0.to_be_bytes(), bytes(&known));
-                }
-            }
-            batch.commit()?;
+            let gone = log
+                .sealed
+                .iter()
+                .take_while(|sealed| sealed.rows.number < seen.oldest);
+            let gone = gone.count();
+            log.sealed.drain(..gone).collect()
+        };
+        for sealed in gone {
+            fs::remove_file(&sealed.rows.path).ok();
         }
         Ok(())
     }
 
-    fn note(&self, seen: Seen) -> fjall::Result<()> {
-        let bytes = postcard::to_stdvec(&seen).map_err(std::io::Error::other)?;
-        let mut batch = self.database.batch();
-        for keyspace in self.keyspaces() {
-            batch.insert(keyspace, SEEN, bytes.as_slice());
+    /// Sees to it that there is a segment to write to, which is not full.
+    fn make_way(&self) -> Result<(), Fault> {
+        let (sealed, number, mut seen) = {
+            let log = self.log();
+            let open = log.seen.end.saturating_sub(log.seen.first);
+            let sealed = match &log.active {
+                Some(active) if !active.is_full(open) => return Ok(()),
+                Some(active) => Some(active.seal()?),
+                None => None,
+            };
+            (sealed, log.next, log.seen)
+        };
+        if sealed.is_none() {
+            seen.oldest = number;
         }
-        batch.commit()
+        let active = Active::create(&self.folder, number, seen)?;
+        let mut log = self.log_mut();
+        log.sealed.extend(sealed);
+        (log.active, log.seen, log.next) = (Some(active), seen, number + 1);
+        Ok(())
+    }
+
+    /// Calls `found` with every row whose key this is, oldest first.
+    pub(super) fn find(&self, key: Key, found: &mut dyn FnMut(Ticket, &[u8])) -> Result<(), Fault> {
+        let log = self.log();
+        let mut rows_of: BTreeMap<Ticket, Vec<u8>> = BTreeMap::new();
+        log.newest_first(key, 0, &mut lock(&self.pieces), |_, _, row| {
+            if row.ticket >= log.seen.first {
+                rows_of
+                    .entry(row.ticket)
+                    .or_insert_with(|| row.bytes.to_vec());
+            }
+            // Whatever else has the key came later, and so does each of its records.
+            row.flags == ALONE | NEW
+        })?;
+        rows_of
+            .iter()
+            .for_each(|(ticket, bytes)| found(*ticket, bytes));
+        Ok(())
+    }
+
+    /// Calls `found` with the oldest rows from `from` on, in order, `most` at most.
+    pub(super) fn read(
+        &self,
+        from: Ticket,
+        most: usize,
+        found: &mut dyn FnMut(Ticket, &[u8]),
+    ) -> Result<(), Fault> {
+        let log = self.log();
+        let from = from.max(log.seen.first);
+        let mut cursor = lock(&self.cursor);
+        let (mut left, mut newest) = (most, Vec::new());
+        for rows in log.rows().filter(|rows| rows.end > from) {
+            let is_beyond = cursor.segment == rows.number && cursor.ticket <= from;
+            let start = if is_beyond { cursor.at } else { START };
+            let mut walk = Walk::new(&rows.file, start, rows.length);
+            while left > 0 {
+                let Some((at, row)) = walk.next().map_err(Fault::io(&rows.path))? else {
+                    break;
+                };
+                if row.flags & NEW == 0 || row.ticket < from {
+                    continue;
+                }
+                let key = key_of_row(row.bytes).ok_or_else(|| rows.damaged())?;
+                newest.clear();
+                log.newest_first(
+                    key,
+                    rows.number,
+                    &mut lock(&self.pieces),
+                    |later, later_at, later_row| {
+                        let is_found = later_row.ticket == row.ticket;
+                        if is_found && (later.number, later_at) != (rows.number, at) {
+                            newest.extend_from_slice(later_row.bytes);
+                        }
+                        is_found
+                    },
+                )?;
+                let bytes = if newest.is_empty() {
+                    row.bytes
+                } else {
+                    &newest
+                };
+                found(row.ticket, bytes);
+                left -= 1;
+                *cursor = Cursor {
+                    segment: rows.number,
+                    at,
+                    ticket: row.ticket,
+                };
+            }
+            if left == 0 {
+                break;
+            }
+            if walk.at() != rows.length {
+                return Err(rows.damaged());
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of a resting window.
+    pub(super) fn window(&self, key: &RowKey) -> Result<Option<Vec<u8>>, Fault> {
+        lock(&self.windows).row(key)
+    }
+
+    fn log(&self) -> RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_mut(&self) -> RwLockWriteGuard<'_, Log> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Removes what a crash left of a database that was being made: nothing was in it yet.
+impl Log {
+    /// The records of all segments, oldest first.
+    fn rows(&self) -> impl Iterator<Item = &Rows> {
+        let active = self.active.iter().map(|active| &active.rows);
+        self.sealed.iter().map(|sealed| &sealed.rows).chain(active)
+    }
+
+    /// The oldest sealed segment that has something of `first` or later.
+    fn oldest(&self, first: Ticket) -> Option<u64> {
+        let mut sealed = self
+            .sealed
+            .iter()
+            .skip_while(|sealed| sealed.rows.last < first);
+        sealed.next().map(|sealed| sealed.rows.number)
+    }
+
+    /// Calls `look` with the rows of a key, from the newest to those in segment `until`, until it returns true.
+    fn newest_first(
+        &self,
+        key: Key,
+        until: u64,
+        pieces: &mut Pieces,
+        mut look: impl FnMut(&Rows, u64, Record<'_>) -> bool,
+    ) -> Result<(), Fault> {
+        if let Some(active) = &self.active
+            && active.look(key, &mut look)?
+        {
+            return Ok(());
+        }
+        let sealed = self.sealed.iter().rev();
+        for sealed in sealed.take_while(|sealed| sealed.rows.number >= until) {
+            if sealed.look(key, pieces, &mut look)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was written of a delta.
+struct Written {
+    /// Marks and places.
+    added: Vec<(u64, u64)>,
+    length: u64,
+    last: Ticket,
+}
+
+/// Writes rows behind those that are there, and a note; `seen` learns how far they go.
+fn write(rows: &Rows, delta: &Delta, seen: &mut Seen) -> Result<Written, Fault> {
+    // Behind the last note may be what a crash, or a full disk, left.
+    rows.file
+        .set_len(rows.length)
+        .map_err(Fault::io(&rows.path))?;
+    let (mut at, mut bytes) = (rows.length, Vec::new());
+    let (mut added, mut last) = (Vec::new(), 0);
+    let flush = |bytes: &mut Vec<u8>, at: &mut u64| {
+        rows.file
+            .write_all_at(bytes, *at)
+            .map_err(Fault::io(&rows.path))?;
+        *at += bytes.len() as u64;
+        bytes.clear();
+        Ok(())
+    };
+    for row in delta.rows() {
+        let is_new = row.ticket >= seen.end;
+        let record = Record {
+            ticket: row.ticket,
+            flags: if row.alone { ALONE } else { 0 } | if is_new { NEW } else { 0 },
+            bytes: row.bytes,
+        };
+        added.push((mark(row.key), at + bytes.len() as u64));
+        record.write(&mut bytes);
+        last = last.max(row.ticket);
+        seen.end = seen.end.max(row.ticket + 1);
+        if bytes.len() >= PIECE {
+            flush(&mut bytes, &mut at)?;
+        }
+    }
+    let note = Record {
+        ticket: NOTE,
+        flags: 0,
+        bytes: &seen.to_bytes(),
+    };
+    note.write(&mut bytes);
+    flush(&mut bytes, &mut at)?;
+    rows.file.sync_data().map_err(Fault::io(&rows.path))?;
+    Ok(Written {
+        added,
+        length: at,
+        last,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what a crash left of a store that was being made: nothing was in it yet.
 pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(unfinished(folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -239,28 +396,7 @@ pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Where a database is made.
+/// Where a store is made.
 fn unfinished(folder: &Path) -> PathBuf {
     folder.with_extension("new")
-}
-
-/// Where a window lies.
-pub(super) fn row_key(key: &RowKey) -> fjall::Result<Vec<u8>> {
-    Ok(postcard::to_stdvec(key).map_err(std::io::Error::other)?)
-}
-
-fn tickets(bytes: &[u8]) -> Vec<Ticket> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|ticket| Ticket::from_be_bytes(*ticket))
-        .collect()
-}
-
-fn bytes(tickets: &[Ticket]) -> Vec<u8> {
-    tickets
-        .iter()
-        .flat_map(|ticket| ticket.to_be_bytes())
-        .collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 mod damage;
+mod log;
 mod made;
 
 use super::*;
@@ -125,7 +126,7 @@ impl Bench {
     }
 
     fn die(&mut self) {
-        // Both handles go: the database is closed.
+        // Both handles go: the store is closed.
         self.opens = Opens::default();
         self.state = State::new(self.folder.path());
         self.state
@@ -156,7 +157,7 @@ impl Bench {
 }
 
 proptest! {
-    // Each case makes a database, which costs some files and fsyncs.
+    // Each case makes stores, which costs some files and fsyncs.
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn the_store_keeps_what_a_model_of_it_keeps(steps in prop::collection::vec(step(), 0..120)) {
@@ -218,20 +219,42 @@ fn a_store_without_a_checkpoint_is_refused_and_kept() {
 }
 
 #[test]
-fn a_store_of_a_newer_database_says_so() {
+fn a_store_of_a_newer_modelbeat_says_so() {
     let mut bench = Bench::new();
     bench.take(&Step::Push(1));
     bench.take(&Step::Save);
     let (_, delta, _) = bench.saved.clone().unwrap();
     bench.opens = Opens::default();
     bench.state = State::new(bench.folder.path());
-    let version = bench.folder.path().join(FOLDER).join("version");
-    let mut bytes = std::fs::read(&version).unwrap();
-    *bytes.last_mut().unwrap() += 1;
-    std::fs::write(&version, bytes).unwrap();
+    let segment = bench
+        .folder
+        .path()
+        .join(FOLDER)
+        .join("00000000000000000001.rows");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[8] += 1;
+    let sum = crc32fast::hash(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&segment, bytes).unwrap();
     let refused = bench.state.recover(Some((&delta, &NO_ROWS))).unwrap_err();
     assert!(
-        refused.to_string().contains("a newer modelbeat wrote it"),
+        refused.to_string().contains("a newer modelbeat wrote"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_store_of_a_version_under_development_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+    std::fs::write(folder.path().join(FOLDER).join("version"), b"FJL\x03").unwrap();
+    let delta = Delta::default();
+    let state = State::new(folder.path());
+    let refused = state.recover(Some((&delta, &NO_ROWS))).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("move the whole data folder away"),
         "{refused}"
     );
 }

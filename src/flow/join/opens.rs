@@ -242,10 +242,16 @@ impl Opens {
     pub fn find(&mut self, key: Key) -> Chain {
         let mut chain = Chain::new();
         self.fetched.clear();
-        if self.first < self.hot.first() {
-            self.find_cold(key, &mut chain);
+        let mut hot = self.hot.find(key).peekable();
+        // What was alone with its key when it came has nothing older behind it.
+        let is_alone = |ticket: &Ticket| self.hot.get(*ticket).is_some_and(|open| open.alone);
+        if self.first == self.hot.first() || hot.peek().is_some_and(is_alone) {
+            chain.extend(hot);
+            return chain;
         }
-        chain.extend(self.hot.find(key));
+        let hot: Chain = hot.collect();
+        self.find_cold(key, &mut chain);
+        chain.extend(hot);
         chain
     }
 
