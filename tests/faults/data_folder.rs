@@ -120,11 +120,16 @@ fn a_newer_journal_is_refused_with_words_and_left_alone() {
 #[test]
 fn a_newer_store_is_refused_with_words_and_left_alone() {
     let (home, pipeline) = home_after_a_run();
-    home.write("X);
+    let mut segment = b"MBROWS\r\n".to_vec();
+    segment.extend(9_u32.to_le_bytes());
+    segment.extend(crc32fast::hash(&segment).to_le_bytes());
+    let folder = home.path("data/folder/open-predictions");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("00000000000000000001.rows"), segment).expect("a file");
     refuses(
         &home,
         &pipeline,
-        &["a newer modelbeat wrote it", "open-predictions"],
+        &["a newer modelbeat wrote", "open-predictions"],
     );
 }
 

@@ -57,20 +57,29 @@ impl Pieces {
         if (piece.segment, piece.start) != (rows.number, start) || piece.rows.is_empty() {
             piece.load(rows, start, first)?;
         }
-        let found = piece.rows_of(key).any(|(row, bytes)| {
-            let Row {
-                at, ticket, flags, ..
-            } = *row;
-            look(
-                rows,
-                at,
-                Record {
-                    ticket,
-                    flags,
-                    bytes,
-                },
-            )
-        });
+        let mut found = false;
+        for place in (0..piece.rows.len()).rev() {
+            let Some((row, bytes)) = piece.row(place) else {
+                continue;
+            };
+            if key_of_row(bytes) == Some(key) {
+                let Row {
+                    at, ticket, flags, ..
+                } = row;
+                found = look(
+                    rows,
+                    at,
+                    Record {
+                        ticket,
+                        flags,
+                        bytes,
+                    },
+                );
+                if found {
+                    break;
+                }
+            }
+        }
         if piece.bytes.len() > BYTES_MOST {
             *piece = Piece::default();
         }
@@ -80,6 +89,8 @@ impl Pieces {
 
 impl Piece {
     fn load(&mut self, rows: &Rows, start: u64, first: u64) -> Result<(), Fault> {
+        // Until it is whole it is nobody's.
+        self.segment = 0;
         self.rows.clear();
         self.bytes.clear();
         let end = rows.length.min(start + PIECE);
@@ -102,17 +113,12 @@ impl Piece {
         Ok(())
     }
 
-    /// The newest first.
-    fn rows_of(&self, key: Key) -> impl Iterator<Item = (&Row, &[u8])> {
-        let starts = self.rows.iter().map(|row| row.end);
-        let starts = [0].into_iter().chain(starts);
-        let spans: smallvec::SmallVec<[_; 4]> = self
-            .rows
-            .iter()
-            .zip(starts)
-            .filter_map(|(row, start)| Some((row, self.bytes.get(start..row.end)?)))
-            .filter(|(_, bytes)| key_of_row(bytes) == Some(key))
-            .collect();
-        spans.into_iter().rev()
+    fn row(&self, place: usize) -> Option<(Row, &[u8])> {
+        let row = *self.rows.get(place)?;
+        let before = place
+            .checked_sub(1)
+            .and_then(|before| self.rows.get(before));
+        let start = before.map_or(0, |before| before.end);
+        Some((row, self.bytes.get(start..row.end)?))
     }
 }

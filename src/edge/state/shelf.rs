@@ -38,7 +38,7 @@ pub(super) struct Shelf {
     pieces: Mutex<Pieces>,
     /// Where the last [`read`](Self::read) ended.
     cursor: Mutex<Cursor>,
-    /// What a crash left, and logs of windows that were written anew: they go with the next write.
+    /// What a crash left: it goes with the next write.
     leftovers: Mutex<Vec<PathBuf>>,
 }
 
@@ -141,8 +141,7 @@ impl Shelf {
 
     /// Writes a delta and makes it durable. May be repeated.
     pub(super) fn apply(&self, delta: &Delta, windows: &RowsDelta) -> Result<(), Fault> {
-        let mut leftovers = lock(&self.leftovers);
-        for path in leftovers.drain(..) {
+        for path in lock(&self.leftovers).drain(..) {
             fs::remove_file(path).ok();
         }
         self.make_way()?;
@@ -154,7 +153,7 @@ impl Shelf {
             (active.rows.clone(), log.seen)
         };
         seen.number = delta.edges.number;
-        lock(&self.windows).append(windows, &mut seen, &mut leftovers)?;
+        let outdated = lock(&self.windows).append(windows, &mut seen)?;
         seen.first = seen.first.max(delta.edges.first);
         seen.oldest = self.log().oldest(seen.first).unwrap_or(rows.number);
         let written = write(&rows, delta, &mut seen)?;
@@ -173,6 +172,9 @@ impl Shelf {
         };
         for sealed in gone {
             fs::remove_file(&sealed.rows.path).ok();
+        }
+        if let Some(path) = outdated {
+            fs::remove_file(path).ok();
         }
         Ok(())
     }

@@ -94,13 +94,12 @@ impl Windows {
         }
     }
 
-    /// Writes what changed, durably, and says in `seen` where it is; a log that is of no use then goes to `leftovers`.
+    /// Writes what changed, durably, and says in `seen` where it is. Returns a log that is of no use once that is noted.
     pub(super) fn append(
         &mut self,
         delta: &RowsDelta,
         seen: &mut Seen,
-        leftovers: &mut Vec<PathBuf>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<PathBuf>, Fault> {
         if !delta.is_empty() {
             let log = match self.log.take() {
                 Some(log) => log,
@@ -121,17 +120,13 @@ impl Windows {
                 self.learn(key, place);
             }
         }
-        if self
-            .log
-            .as_ref()
-            .is_some_and(|log| log.length > 2 * self.live + OUTDATED_MOST)
-        {
-            leftovers.extend(self.rewrite()?);
-        }
+        let log = self.log.as_ref();
+        let is_outdated = log.is_some_and(|log| log.length > 2 * self.live + OUTDATED_MOST);
+        let outdated = if is_outdated { self.rewrite()? } else { None };
         if let Some(log) = &self.log {
             (seen.windows, seen.windows_length) = (log.number, log.length);
         }
-        Ok(())
+        Ok(outdated)
     }
 
     /// Writes what is not outdated to a log of its own; returns the one before.

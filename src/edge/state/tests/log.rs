@@ -297,7 +297,10 @@ fn an_index_knows_what_it_was_given_and_little_else() {
     let key = |n: u64| Key::of(&n.to_string(), None);
     // Rows of 100 bytes.
     let place = |n: u64| n * 100;
-    let index = Index::new(1_000_000, (0..10_000_u32).map(|n| (mark(key(n.into())), place(n.into()))));
+    let index = Index::new(
+        1_000_000,
+        (0..10_000_u32).map(|n| (mark(key(n.into())), place(n.into()))),
+    );
     let mut bytes = Vec::new();
     index.write(&mut bytes);
     assert_eq!(bytes.len(), Index::length(10_000, 1_000_000));
