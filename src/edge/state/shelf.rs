@@ -46,6 +46,9 @@ const FILTER_BITS_PER_KEY: f32 = 12.0;
 /// Rows that are written at once.
 const BATCH_ROWS: usize = 4_096;
 
+/// Bytes of windows that are written at once: the database copies what it is given.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// The opened database.
 pub(super) struct Shelf {
     database: Database,
@@ -158,8 +161,15 @@ impl Shelf {
         for key in &windows.gone {
             batch.remove(&self.windows, row_key(key)?);
         }
+        let mut waiting = 0;
         for (key, bytes) in &windows.kept {
             batch.insert(&self.windows, row_key(key)?, bytes.as_slice());
+            waiting += bytes.len();
+            if waiting >= BATCH_BYTES {
+                let full = std::mem::replace(&mut batch, self.database.batch());
+                full.commit()?;
+                waiting = 0;
+            }
         }
         batch.commit()?;
         let mut rows = delta.rows().peekable();
