@@ -134,8 +134,10 @@ mod tests {
         small.bytes.extend_from_slice(b"{}");
         share.give_back(&mut small);
         assert_eq!(budget.spare().bytes.capacity(), 0);
-        let mut large = Documents::default();
-        large.bytes = vec![b' '; 100 << 10];
+        let mut large = Documents {
+            bytes: vec![b' '; 100 << 10],
+            ..Documents::default()
+        };
         share.give_back(&mut large);
         let spare = budget.spare();
         assert!(spare.is_empty() && spare.bytes.is_empty());

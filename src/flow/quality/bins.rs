@@ -181,13 +181,11 @@ impl<K: Copy + Ord, V: Count + Eq> Eq for Bins<K, V> {}
 /// As a list of buckets and counts.
 impl<K: Copy + Ord + Serialize, V: Count + Serialize> Serialize for Bins<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.wide {
-            Some(wide) => wide.serialize(serializer),
-            None => {
-                let narrow = self.narrow.iter();
-                serializer.collect_seq(narrow.map(|(bucket, count)| (bucket, V::widen(*count))))
-            }
+        if let Some(wide) = &self.wide {
+            return wide.serialize(serializer);
         }
+        let narrow = self.narrow.iter();
+        serializer.collect_seq(narrow.map(|(bucket, count)| (bucket, V::widen(*count))))
     }
 }
 

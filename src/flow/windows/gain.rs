@@ -144,12 +144,11 @@ impl Windows {
                 slice,
                 start,
             };
-            let pane = match self.panes.get_index_of(&key) {
-                Some(pane) => pane,
-                None => {
-                    self.grown.by(size_of::<(WindowKey, Pane)>());
-                    self.panes.insert_full(key, Pane::default()).0
-                }
+            let pane = if let Some(pane) = self.panes.get_index_of(&key) {
+                pane
+            } else {
+                self.grown.by(size_of::<(WindowKey, Pane)>());
+                self.panes.insert_full(key, Pane::default()).0
             };
             Part {
                 length,
