@@ -14,14 +14,14 @@
 //! | where | bytes | with the usual settings |
 //! |---|---|---|
 //! | in the sources' hands | a batch each, and two between: 256 KiB, or one record | 1 MiB (a record: 16 MiB at most) |
-//! | intake | `INTAKE_BYTES_MAX` | 16 MiB |
-//! | the engine's step | the documents of one batch, or of all windows that have changed | 1 MiB (of a long record: 48 MiB); 2 KiB a window |
+//! | intake | `INTAKE_MAX` batches, `INTAKE_BYTES_MAX` | 2 MiB (of long records: 16 MiB) |
+//! | the engine's step | the documents of one batch, or of some windows | 1 MiB (of a long record: 48 MiB) |
 //! | cargo, and what is being packed | `CARGO_BYTES_MAX` | 16 MiB |
 //! | the request being built | `bulk.bytes` | 4 MiB |
 //! | requests in flight | `bulk.requests` × `bulk.bytes` | 16 MiB |
 //! | … compressed | a fifth of that, as much again at worst | 4 MiB |
 //!
-//! Together 58 MiB, beside the read buffers that are kept for reuse (8 MiB) and the engine's state, which has bounds of its own
+//! Together 44 MiB, beside the read buffers (8 MiB) and documents' (6 MiB) that are kept for reuse, and the engine's state, which has bounds of its own
 //! (`join.max_hold`, `join.max_state`, `quality.max_state`) and is held once more, in a smaller form, by a checkpoint on its way.
 //!
 //! Stopping goes the same way: the sources stop, their senders drop, the engine ships what it held back and its

@@ -9,8 +9,9 @@ use crate::edge::budget::{Budget, Share};
 use crate::edge::status::Queue;
 use crate::flow::engine::Intake;
 
-/// Batches between the sources and the engine: what it takes in while a source waits for its turn on a busy core.
-const INTAKE_MAX: usize = 32;
+/// Batches between the sources and the engine: what it takes in while a source waits for its turn on a busy core. As many read
+/// buffers are kept for reuse ([`crate::flow::lines::Pool`]).
+const INTAKE_MAX: usize = 8;
 
 /// Bytes of them. One record may be 16 MiB long; batches are usually 256 KiB, and all of them fit.
 const INTAKE_BYTES_MAX: usize = 16 << 20;
@@ -87,7 +88,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn both_number_and_bytes_are_bounded_exactly() {
         assert_eq!(sent(100).await, INTAKE_MAX + 2);
-        assert_eq!(sent(1 << 20).await, 16 + 2);
+        assert_eq!(sent(4 << 20).await, 4 + 2);
         assert_eq!(sent(16 << 20).await, 1 + 2);
     }
 

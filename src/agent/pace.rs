@@ -45,7 +45,8 @@ impl Pace {
         self.changed = true;
     }
 
-    /// A file was met, or began anew; or an alert changed, and nobody is told before that is saved.
+    /// A file was met, or began anew; or an alert changed, and nobody is told before that is saved; or windows may leave memory
+    /// once it is.
     pub(super) fn met(&mut self) {
         self.changed = true;
         self.due = self.due.min(self.made + self.affordable(MET_EVERY));

@@ -75,9 +75,9 @@ impl Pump {
 
     /// Runs until the sources are gone or shipping is; returns the engine for its totals.
     pub(super) fn run(mut self, runtime: &Handle) -> Engine {
+        let mut out = Documents::default();
         loop {
             self.hear_of_saved();
-            let mut out = Documents::default();
             let mut changed = false;
             self.reporter.does(Doing::Waiting);
             let next = self.next(runtime);
@@ -142,7 +142,7 @@ impl Pump {
             if self.engine.is_crowded() {
                 self.pace.crowded();
             }
-            if self.engine.has_news() {
+            if self.engine.has_news() || self.engine.is_heavy() {
                 self.pace.met();
             }
             // One at a time: each holds what the one before it does until that is known to be saved.
@@ -191,10 +191,13 @@ impl Pump {
 
     /// Documents go on to shipping. False if that is gone.
     fn hand_over(&mut self, runtime: &Handle, out: &mut Documents) -> bool {
-        let out = std::mem::take(out);
-        news::log(&out.changes);
+        news::log(&std::mem::take(&mut out.changes));
+        if out.is_empty() {
+            return true;
+        }
         self.reporter.does(Doing::HandingOver);
-        if !out.is_empty() && !self.ship(runtime, out) {
+        let out = std::mem::replace(out, self.budget.spare());
+        if !self.ship(runtime, out) {
             warn!("shipping has ended: what was not shipped is read again at the next start");
             return false;
         }

@@ -16,8 +16,9 @@ pub(super) const SLICE_VALUES: usize = 200;
 /// Default of `publish_every`: a person looking at a dashboard sees a label's effect within its refresh.
 pub(super) const PUBLISH_EVERY_MS: i64 = 10_000;
 
-/// Default of `quality.max_state`: some fifty thousand windows without scores.
-pub(super) const WINDOW_BYTES_MAX: usize = 64 << 20;
+/// Default of `quality.max_state`: some twenty thousand windows without scores. Beyond, those that rest lie on disk only, and cost a
+/// read when a late label comes.
+pub(super) const WINDOW_BYTES_MAX: usize = 16 << 20;
 
 /// Default of `quality.min_support`: below it a proportion's interval is wider than most differences worth seeing.
 pub(super) const MIN_SUPPORT: u64 = 30;

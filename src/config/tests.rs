@@ -175,7 +175,7 @@ fn the_example_of_the_design_is_meant_as_written() {
     assert_eq!((engine.slice_values_max, engine.keep_record), (200, true));
 
     assert_eq!((engine.publish_every_ms, engine.min_support), (10_000, 30));
-    assert_eq!(engine.window_bytes_max, 64 << 20);
+    assert_eq!(engine.window_bytes_max, 16 << 20);
 
     let host = config.host.unwrap();
     assert_eq!(host.every, Duration::from_secs(10));

@@ -1,26 +1,42 @@
 //! A budget of bytes for what waits in a queue: who puts something in takes a share first, and waits until there is one.
 //!
 //! Invariant: the shares held are never more than the budget; one thing larger than all of it waits until it is alone. Shares
-//! are given in the order in which they were asked for. Driven by the agent, for its channels.
+//! are given in the order in which they were asked for. Documents that come out of a queue leave their buffers for those that go
+//! in next ([`Budget::spare`]): fresh memory costs page faults, and what one thread fills and another frees lies scattered. Driven by
+//! the agent, for its channels.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::flow::document::Documents;
+
 /// Bytes a permit stands for: a semaphore counts in `u32` where it gives many at once.
 const UNIT: usize = 4096;
+
+/// Buffers kept for reuse: as many as wait between the engine and shipping, and one in the hands of each.
+const SPARES_MAX: usize = 6;
+
+/// Smaller buffers are not worth keeping, and larger ones, made for a long record, are seldom wanted: together they are a few
+/// mebibytes at most.
+const SPARE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 /// The budget. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
     units: u32,
+    spares: Spares,
 }
+
+/// Empty documents, with room for others.
+type Spares = Arc<Mutex<Vec<Documents>>>;
 
 /// A share of a budget, given back when it is dropped. The default is a share of nothing.
 #[derive(Debug, Default)]
 pub struct Share {
     _permit: Option<OwnedSemaphorePermit>,
+    spares: Spares,
 }
 
 impl Budget {
@@ -29,7 +45,18 @@ impl Budget {
     pub fn new(bytes: usize) -> Self {
         let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).unwrap_or(u32::MAX);
         let free = Arc::new(Semaphore::new(units as usize));
-        Self { free, units }
+        Self {
+            free,
+            units,
+            spares: Spares::default(),
+        }
+    }
+
+    /// Empty documents, with the room of some that were there before.
+    #[must_use]
+    pub fn spare(&self) -> Documents {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.pop().unwrap_or_default()
     }
 
     /// Bytes held now, in whole pages.
@@ -52,6 +79,27 @@ impl Budget {
         Share {
             // Never an error: nobody closes the semaphore.
             _permit: taking.await.ok(),
+            spares: Arc::clone(&self.spares),
+        }
+    }
+}
+
+impl Share {
+    /// Documents that had this share are done with: what comes next may have their room.
+    pub fn give_back(&self, documents: &mut Documents) {
+        if !SPARE_BYTES.contains(&documents.bytes.capacity()) {
+            return;
+        }
+        let mut emptied = Documents {
+            bytes: std::mem::take(&mut documents.bytes),
+            items: std::mem::take(&mut documents.items),
+            ..Documents::default()
+        };
+        emptied.bytes.clear();
+        emptied.items.clear();
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES_MAX {
+            spares.push(emptied);
         }
     }
 }
@@ -76,6 +124,24 @@ mod tests {
         drop(first);
         assert_eq!(budget.taken(), 4 * UNIT);
         assert!(timeout(SOON, budget.take(6 * UNIT)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn documents_that_are_done_with_leave_their_room() {
+        let budget = Budget::new(10 * UNIT);
+        let share = budget.take(UNIT).await;
+        let mut small = Documents::default();
+        small.bytes.extend_from_slice(b"{}");
+        share.give_back(&mut small);
+        assert_eq!(budget.spare().bytes.capacity(), 0);
+        let mut large = Documents {
+            bytes: vec![b' '; 100 << 10],
+            ..Documents::default()
+        };
+        share.give_back(&mut large);
+        let spare = budget.spare();
+        assert!(spare.is_empty() && spare.bytes.is_empty());
+        assert!(spare.bytes.capacity() >= 100 << 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@
 mod folder;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -243,38 +243,88 @@ const HEADER: usize = 8 + 4 + 8 + 8 + 8;
 /// What a file of a checkpoint holds, in order.
 struct Encoded<'c> {
     header: Vec<u8>,
-    heads: Vec<u8>,
-    state: &'c [u8],
-    rows: &'c [u8],
+    checkpoint: &'c Checkpoint,
 }
 
 impl<'c> Encoded<'c> {
     fn of(checkpoint: &'c Checkpoint) -> io::Result<Self> {
-        let heads =
-            postcard::to_stdvec(&(&checkpoint.heads, checkpoint.cold.edges, &checkpoint.rows))
-                .map_err(io::Error::other)?;
+        let mut heads = Summed::default();
+        write_heads(checkpoint, &mut heads)?;
         let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&FORMAT.to_le_bytes());
-        header.extend_from_slice(&(heads.len() as u64).to_le_bytes());
+        header.extend_from_slice(&heads.bytes.to_le_bytes());
         header.extend_from_slice(&(checkpoint.state.len() as u64).to_le_bytes());
         header.extend_from_slice(&(checkpoint.cold.rows.len() as u64).to_le_bytes());
-        let sum = checksum(&[&header, &heads, &checkpoint.state, &checkpoint.cold.rows]);
-        header.extend_from_slice(sum.as_bytes());
-        Ok(Self {
-            header,
-            heads,
-            state: &checkpoint.state,
-            rows: &checkpoint.cold.rows,
-        })
+        let mut whole = Summed::default();
+        whole.write_all(&header)?;
+        write_heads(checkpoint, &mut whole)?;
+        whole.write_all(&checkpoint.state)?;
+        whole.write_all(&checkpoint.cold.rows)?;
+        header.extend_from_slice(whole.hasher.finalize().as_bytes());
+        Ok(Self { header, checkpoint })
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = folder::create_private(path)?;
-        for part in [&self.header, &self.heads, self.state, self.rows] {
-            file.write_all(part)?;
-        }
-        file.sync_all()
+        let mut file = BufWriter::new(folder::create_private(path)?);
+        file.write_all(&self.header)?;
+        write_heads(self.checkpoint, &mut file)?;
+        file.write_all(&self.checkpoint.state)?;
+        file.write_all(&self.checkpoint.cold.rows)?;
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()
+    }
+}
+
+/// What is written, only to know its length and checksum: rows of windows may be many, and need not be in memory once more.
+#[derive(Default)]
+struct Summed {
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Passes on what is written, and keeps the disk's word if it fails: the encoder has none for it.
+struct Listening<W> {
+    out: W,
+    fault: Option<io::Error>,
+}
+
+impl<W: Write> Write for &mut Listening<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write_all(bytes).map_err(|error| {
+            let kind = error.kind();
+            self.fault = Some(error);
+            io::Error::from(kind)
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn write_heads(checkpoint: &Checkpoint, out: impl Write) -> io::Result<()> {
+    let heads = (&checkpoint.heads, checkpoint.cold.edges, &checkpoint.rows);
+    let mut out = Listening { out, fault: None };
+    let written = postcard::to_io(&heads, &mut out).map(|_| ());
+    match (out.fault, written) {
+        (Some(fault), _) => Err(fault),
+        (None, Err(error)) => Err(io::Error::other(error)),
+        (None, Ok(())) => Ok(()),
     }
 }
 

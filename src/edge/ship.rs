@@ -86,7 +86,13 @@ pub enum Cargo {
 struct Step {
     documents: Documents,
     /// Given back when nobody needs the step any more.
-    _share: Share,
+    share: Share,
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.share.give_back(&mut self.documents);
+    }
 }
 
 /// Where cargo goes, opened.

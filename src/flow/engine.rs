@@ -529,7 +529,9 @@ impl Engine {
 
     fn schedule_publication(&mut self, now: Timestamp) {
         self.state.windows.gather();
-        if self.publish_at.is_none() && self.state.windows.any_dirty() {
+        if self.state.windows.are_crowded() {
+            self.publish_at = Some(now);
+        } else if self.publish_at.is_none() && self.state.windows.any_dirty() {
             self.publish_at = Some(now.plus(self.settings.publish_every_ms));
         }
     }

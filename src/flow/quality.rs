@@ -7,6 +7,7 @@
 //! and writes the [`Summary`]. This room knows no names, no documents' ids, no time.
 
 mod averages;
+mod bins;
 mod buckets;
 mod calibration;
 pub mod comparison;

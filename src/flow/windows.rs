@@ -82,6 +82,26 @@ pub struct Windows {
     groups: HashMap<(Place, i64), SmallVec<[u32; 4]>, DefaultHashBuilder>,
     finals: Finals,
     spilled: Spilled,
+    grown: Grown,
+}
+
+/// Bytes that the windows in memory have grown by.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grown {
+    /// … since all that had changed was published.
+    unpublished: usize,
+    /// … since the last checkpoint was made.
+    unsaved: usize,
+    /// … since they were weighed.
+    unweighed: usize,
+}
+
+impl Grown {
+    fn by(&mut self, bytes: usize) {
+        self.unpublished += bytes;
+        self.unsaved += bytes;
+        self.unweighed += bytes;
+    }
 }
 
 /// What a checkpoint holds of the windows.
@@ -90,6 +110,13 @@ pub struct WindowsState<'w> {
     panes: Vec<(WindowKey, Cow<'w, Pane>)>,
     finals: Finals,
     away: BTreeMap<RowKey, Away>,
+}
+
+impl WindowsState<'_> {
+    /// Bytes that its windows take in memory, which is more than they take when they are written.
+    pub fn bytes(&self) -> usize {
+        self.panes.iter().map(|(_, pane)| pane.bytes()).sum()
+    }
 }
 
 impl Windows {
@@ -113,6 +140,7 @@ impl Windows {
             groups: HashMap::default(),
             finals: Finals::default(),
             spilled: Spilled::new(bytes_max),
+            grown: Grown::default(),
         }
     }
 
@@ -138,6 +166,7 @@ impl Windows {
     /// The encoder, which has no reason to.
     pub fn cut(&mut self, number: u64) -> Result<(WindowsState<'_>, RowsDelta), postcard::Error> {
         self.gather();
+        self.grown.unsaved = 0;
         let delta = self.leave(number)?;
         let panes = self.panes.iter().filter(|(key, _)| self.stays(key));
         let state = WindowsState {
@@ -223,6 +252,9 @@ impl Windows {
             let end = dirty.partition_point(|index| stretch_of(index) <= last);
             self.dirty = dirty.split_off(end);
         }
+        if self.dirty.is_empty() {
+            self.grown.unpublished = 0;
+        }
         let mut keys = Vec::with_capacity(dirty.len());
         for index in dirty {
             if let Some((key, pane)) = self.panes.get_index_mut(index as usize) {
@@ -246,6 +278,16 @@ impl Windows {
     /// True if some window changed since it was last published.
     pub fn any_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// What changed takes so much memory that it should be published before its time: only then may it leave.
+    pub fn are_crowded(&self) -> bool {
+        self.grown.unpublished > self.spilled.heavy()
+    }
+
+    /// What is in no checkpoint takes so much memory that one should be made before its time: with it, what rests leaves.
+    pub fn are_heavy(&self) -> bool {
+        self.grown.unsaved > self.spilled.heavy()
     }
 
     /// True if the pane may still change.

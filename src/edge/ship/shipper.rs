@@ -181,10 +181,7 @@ impl<T: Transport, F: FnMut(&Checkpoint)> Shipper<T, F> {
         if documents.items.is_empty() {
             return Ok(());
         }
-        let step = Arc::new(Step {
-            documents,
-            _share: share,
-        });
+        let step = Arc::new(Step { documents, share });
         if self.has_files {
             self.order(Order::Documents(step.clone())).await?;
         }

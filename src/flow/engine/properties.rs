@@ -535,7 +535,7 @@ proptest! {
     #[test]
     fn windows_equal_a_count_of_the_final_truth(
         steps in prop::collection::vec(step(), 1..80),
-        state_bytes_max in prop_oneof![2 => Just(0), 1 => 0..5_000_usize, 1 => Just(1 << 20)],
+        state_bytes_max in prop_oneof![2 => Just(0), 1 => 0..5_000_usize, 1 => 5_000..60_000_usize, 1 => Just(1 << 20)],
     ) {
         let (index, facts) = (tell(&steps, state_bytes_max), facts(&steps));
         prop_assert_eq!(published(&index), recount(&facts));

@@ -23,8 +23,8 @@ use crate::flow::windows::{Length, Span, WindowKey, Windows};
 /// Windows of which slice soever that become final at a time.
 const CLOSED_AT_ONCE: usize = 1_024;
 
-/// Panes that are published at a time: some four mebibytes of documents.
-const PUBLISHED_AT_ONCE: usize = 1_024;
+/// Panes that are published at a time: some mebibyte of documents.
+const PUBLISHED_AT_ONCE: usize = 256;
 
 /// Host panes kept: a day of minutes, and hours and days beside them for weeks.
 const HOST_PANES_MAX: usize = 4_096;

@@ -293,7 +293,7 @@ impl Engine {
             hosts: hosts.clone(),
             rivals: versions.clone(),
         };
-        let room = kept.opens.bytes() + held.bytes() + STATE_ROOM;
+        let room = kept.opens.bytes() + held.bytes() + kept.windows.bytes() + STATE_ROOM;
         let state = postcard::to_extend(&kept, Vec::with_capacity(room))?;
         let state = postcard::to_extend(&self.totals.after(&self.earlier), state)?;
         let state = alerts.cut(*checkpoints, state)?;
@@ -346,6 +346,12 @@ impl Engine {
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         self.state.join.opens.is_crowded()
+    }
+
+    /// A checkpoint is wanted soon: with it, windows leave memory.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        self.state.windows.are_heavy()
     }
 
     /// An engine that goes on from a checkpoint. Windows and slices may have been added to the pipeline file since.

@@ -25,7 +25,8 @@ struct Bin {
 impl Calibration {
     /// Bytes on the heap, near enough for a bound.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.bins.heap_bytes()
+        let sums = self.bins.counts().map(|bin| bin.scores.heap_bytes());
+        self.bins.heap_bytes() + sums.sum::<usize>()
     }
 
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.

@@ -79,7 +79,11 @@ impl Exact {
                     }
                 }
             }
-            Err(place) => self.slots.insert(place, (slot, units)),
+            Err(place) => {
+                // Numbers of one kind need one slot or two, and there are many sums: no room for more.
+                self.slots.reserve_exact(1);
+                self.slots.insert(place, (slot, units));
+            }
         }
     }
 

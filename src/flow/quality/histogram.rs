@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::buckets::Buckets;
+use super::bins::Bins;
 use super::intervals::Interval;
 use super::metrics::Metric;
 
@@ -18,7 +18,7 @@ const NOT_SCORED: &str = "no scored label is of the class";
 /// Labelled scores: bin → (of the class, of the rest); no bin with nothing in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Histogram {
-    bins: Buckets<u16, (i64, i64)>,
+    bins: Bins<u16, (i64, i64)>,
 }
 
 /// An area under a curve, with the bounds between which the area of the unbinned scores lies.
@@ -38,19 +38,12 @@ impl Histogram {
     /// Adds (`times` = 1) or takes back (−1) one score, in 0..=1.
     pub(crate) fn put(&mut self, score: f64, of_class: bool, times: i64) {
         let counts = if of_class { (times, 0) } else { (0, times) };
-        self.bins.change_or_drop(bin(score), |entry| {
-            entry.0 += counts.0;
-            entry.1 += counts.1;
-        });
+        self.bins.add_or_drop(bin(score), counts);
     }
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.bins.merge(&other.bins, |counts, more| {
-            counts.0 += more.0;
-            counts.1 += more.1;
-        });
-        self.bins.drop_empty();
+        self.bins.merge_or_drop(&other.bins);
     }
 
     /// (Of the class, of the rest).
@@ -87,7 +80,7 @@ impl Histogram {
             return None;
         }
         let (mut above, mut certain, mut open) = (0_i128, 0_i128, 0_i128);
-        for &(of_class, of_rest) in self.bins.counts().rev() {
+        for (of_class, of_rest) in self.bins.counts().rev() {
             certain += i128::from(of_rest) * above;
             open += i128::from(of_rest) * i128::from(of_class);
             above += i128::from(of_class);
@@ -109,7 +102,7 @@ impl Histogram {
         }
         let (mut hits, mut misses) = (0.0, 0.0);
         let (mut low, mut value, mut high) = (0.0, 0.0, 0.0);
-        for &(of_class, of_rest) in self.bins.counts().rev() {
+        for (of_class, of_rest) in self.bins.counts().rev() {
             let (of_class, of_rest) = (of_class as f64, of_rest as f64);
             let behind = misses + of_rest;
             let seen = hits + behind;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::buckets::Buckets;
+use super::bins::Bins;
 use super::calibration::Calibration;
 use super::exact::Exact;
 use super::histogram::{BINS, Histogram, STEP, bin};
@@ -30,7 +30,7 @@ const TOO_FEW: &str = "no labelled prediction scores more classes than that";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scores {
     /// Every prediction, labelled or not, by its score (binary: of the positive class; multiclass: the highest).
-    distribution: Buckets<u16, i64>,
+    distribution: Bins<u16, i64>,
     /// Sum of the scores in `distribution`.
     sum: Exact,
     /// Labelled predictions with scores.
@@ -84,7 +84,7 @@ impl Scores {
     /// A prediction entered the window.
     pub(crate) fn predict(&mut self, task: &TaskKind, scored: &Scored<'_>) {
         if let Some((_, score)) = headline(task, scored) {
-            self.distribution.change(bin(score), |count| *count += 1);
+            self.distribution.add(bin(score), 1);
             self.sum.add(score, 1);
         }
     }
@@ -115,8 +115,7 @@ impl Scores {
 
     /// Adds another.
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.distribution
-            .merge(&other.distribution, |count, more| *count += more);
+        self.distribution.merge(&other.distribution);
         self.sum.merge(&other.sum);
         self.labelled += other.labelled;
         for (&class, theirs) in &other.curves {
@@ -154,7 +153,7 @@ impl Scores {
     /// Scores of all predictions; `None` without any.
     pub(crate) fn distribution(&self) -> Option<Distribution> {
         let mut bars: BTreeMap<u16, u64> = BTreeMap::new();
-        for (bin, &count) in self.distribution.iter() {
+        for (bin, count) in self.distribution.iter() {
             // The bin of exactly 1 belongs to the last bar.
             let bar = bin.min(BINS - 1) / STEP;
             *bars.entry(bar).or_default() += u64::try_from(count).unwrap_or(0);

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::buckets::Buckets;
+use super::bins::Bins;
 
 /// Relative error of a quantile: a little below the promised 1 %, so that rounding cannot break the promise.
 const ACCURACY: f64 = 0.009_9;
@@ -19,7 +19,7 @@ const RANGE: (f64, f64) = (1e-30, 1e30);
 pub(crate) struct Sketch {
     zeros: i64,
     /// Bucket `i` holds the values in (γ^(i−1), γ^i]; no zero counts.
-    buckets: Buckets<i16, i64>,
+    buckets: Bins<i16, i64>,
 }
 
 impl Sketch {
@@ -35,16 +35,14 @@ impl Sketch {
             self.zeros += times;
         } else {
             let bucket = bucket(value.min(RANGE.1));
-            self.buckets.change_or_drop(bucket, |count| *count += times);
+            self.buckets.add_or_drop(bucket, times);
         }
     }
 
     /// Adds another distribution.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        self.buckets
-            .merge(&other.buckets, |count, more| *count += more);
-        self.buckets.drop_empty();
+        self.buckets.merge_or_drop(&other.buckets);
     }
 
     /// How many values are in.
@@ -63,7 +61,7 @@ impl Sketch {
         if rank < below as f64 {
             return Some(0.0);
         }
-        for (bucket, &count) in self.buckets.iter() {
+        for (bucket, count) in self.buckets.iter() {
             below += count;
             if rank < below as f64 {
                 return Some(middle(bucket));

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::buckets::Buckets;
+use super::bins::Bins;
 use super::regression::Moments;
 use super::scores::Scores;
 use super::sketch::Sketch;
@@ -14,8 +14,9 @@ use super::{Class, Judgement, Outcome, Scored, TaskKind};
 
 /// The counts of one window: mergeable, retractable.
 ///
-/// An empty one takes under 200 bytes; the optional parts are boxed. Fully grown, latencies take some 5 KiB and scores some
-/// 40 KiB (1,000 bins of distribution and curve; per class for multiclass), a confusion cell about 30 bytes.
+/// An empty one takes under 200 bytes; the optional parts are boxed. Fully grown, latencies take some 1.5 KiB and scores some
+/// 10 KiB (1,000 bins of distribution and curve; per class for multiclass), a confusion cell 12 bytes: up to 32,767 of a kind. Beyond,
+/// counts are wide, and take four times as much.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     revision: u64,
@@ -26,9 +27,9 @@ pub struct Tally {
     late_labels: i64,
     corrected_labels: i64,
     /// Predictions by the class they name, labelled or not.
-    answers: Buckets<Class, i64>,
+    answers: Bins<Class, i64>,
     /// (actual, predicted) → labelled predictions. A cell that drops to zero stays: its document must be rewritten.
-    cells: Buckets<(Class, Class), i64>,
+    cells: Bins<(Class, Class), i64>,
     timing: Option<Box<Timing>>,
     scores: Option<Box<Scores>>,
     moments: Option<Box<Moments>>,
@@ -66,7 +67,7 @@ impl Tally {
         self.predictions += 1;
         match scored.predicted {
             Outcome::None => self.unanswered += 1,
-            Outcome::Class(class) => self.answers.change(class, |count| *count += 1),
+            Outcome::Class(class) => self.answers.add(class, 1),
             Outcome::Number(_) => {}
         }
         if let Some(latency) = scored
@@ -117,7 +118,7 @@ impl Tally {
     /// every document that was published before it.
     pub fn list(&mut self, scored: &Scored<'_>, beaten: Outcome) {
         if let (Outcome::Class(actual), Outcome::Class(predicted)) = (beaten, scored.predicted) {
-            self.cells.change((actual, predicted), |_| ());
+            self.cells.add((actual, predicted), 0);
         }
     }
 
@@ -160,9 +161,8 @@ impl Tally {
         self.predictions += other.predictions;
         self.unanswered += other.unanswered;
         self.labelled += other.labelled;
-        let add = |count: &mut i64, more: &i64| *count += more;
-        self.answers.merge(&other.answers, add);
-        self.cells.merge(&other.cells, add);
+        self.answers.merge(&other.answers);
+        self.cells.merge(&other.cells);
         if let Some(theirs) = &other.moments {
             self.moments.get_or_insert_default().merge(theirs);
         }
@@ -206,14 +206,13 @@ impl Tally {
 
     /// Classes as predicted, with how often.
     pub(crate) fn answers(&self) -> impl Iterator<Item = (Class, u64)> {
-        self.answers
-            .iter()
-            .map(|(class, &count)| (class, whole(count)))
+        let answers = self.answers.iter();
+        answers.map(|(class, count)| (class, whole(count)))
     }
 
     /// ((actual, predicted), count), cells that dropped to zero included.
     pub(crate) fn cells(&self) -> impl Iterator<Item = ((Class, Class), u64)> {
-        self.cells.iter().map(|(cell, &count)| (cell, whole(count)))
+        self.cells.iter().map(|(cell, count)| (cell, whole(count)))
     }
 
     pub(crate) fn timing(&self) -> Option<&Timing> {
@@ -234,7 +233,7 @@ impl Tally {
         let mut settled = self.clone();
         settled.revision = 0;
         settled.corrected_labels = 0;
-        settled.cells.retain(|count| *count != 0);
+        settled.cells.retain(|count| count != 0);
         settled
     }
 
@@ -261,8 +260,7 @@ impl Tally {
                 Outcome::Class(actual),
             ) => {
                 if let Outcome::Class(predicted) = predicted {
-                    self.cells
-                        .change((actual, predicted), |count| *count += times);
+                    self.cells.add((actual, predicted), times);
                 }
                 if Scores::apply(task, scored) {
                     let scores = self.scores.get_or_insert_default();

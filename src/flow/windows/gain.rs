@@ -144,9 +144,11 @@ impl Windows {
                 slice,
                 start,
             };
-            let pane = match self.panes.get_index_of(&key) {
-                Some(pane) => pane,
-                None => self.panes.insert_full(key, Pane::default()).0,
+            let pane = if let Some(pane) = self.panes.get_index_of(&key) {
+                pane
+            } else {
+                self.grown.by(size_of::<(WindowKey, Pane)>());
+                self.panes.insert_full(key, Pane::default()).0
             };
             Part {
                 length,
@@ -171,11 +173,12 @@ impl Windows {
                 let Some((key, pane)) = self.panes.get_index_mut(part.pane as usize) else {
                     continue;
                 };
-                if self.spilled.is_leaving() {
-                    self.spilled.stay(&row_of(key));
-                }
+                self.spilled.stay(&row_of(key));
                 pane.touched = self.spilled.made();
+                let before = pane.tally.heap_bytes();
                 pane.tally.merge(&gain.tally);
+                let after = pane.tally.heap_bytes();
+                self.grown.by(after.saturating_sub(before));
                 pane.tally.late(part.late);
                 for (overdue, labels) in part.overdue {
                     *pane.overdue.entry(overdue).or_default() += labels;
@@ -192,6 +195,7 @@ impl Windows {
                 }
             }
         }
+        self.let_go_in_time();
     }
 }
 

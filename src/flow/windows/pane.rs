@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::event::Timestamp;
 use crate::flow::quality::Tally;
+use crate::flow::windows::WindowKey;
 
 /// One pane's counts and the history of its publication.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,13 @@ pub struct Pane {
     pub(super) dirty: bool,
     /// Number of the last checkpoint made before it last changed.
     pub(super) touched: u64,
+}
+
+impl Pane {
+    /// Bytes it takes among the others, near enough for a bound.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<(WindowKey, Self)>() + self.tally.heap_bytes()
+    }
 }
 
 /// Event times of the earliest and the latest prediction.

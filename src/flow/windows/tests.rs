@@ -300,3 +300,120 @@ fn windows_that_rest_leave_memory_and_come_back_when_touched() {
     store.apply(&delta);
     assert_eq!((windows.len(), store.len()), (0, 0));
 }
+
+/// Twenty minutes of two slices, published and at rest, under a bound of which a checkpoint may hold an eighth.
+fn at_rest(bytes_max: usize, store: &RowShelf) -> Windows {
+    let mut windows = Windows::new(&[Length::Fixed(MINUTE)], bytes_max);
+    windows.spill_to(Box::new(store.clone()));
+    for minute in 0..20 {
+        count(&mut windows, minute);
+    }
+    windows.take_dirty(usize::MAX);
+    windows
+}
+
+fn count(windows: &mut Windows, minute: i64) {
+    let time = Timestamp(minute * MINUTE);
+    windows.change(PLACE, &[7], time, Some(time), |gain| gain.tally.duplicate());
+    windows.gather();
+}
+
+/// How often each of the minutes was counted, of the whole and the slice, and of how many panes.
+fn counted(windows: &mut Windows) -> Vec<(i64, u64)> {
+    let mut keys: Vec<_> = windows.settled(Timestamp(i64::MAX / 2), 0);
+    keys.sort_unstable();
+    windows.fetch(&keys);
+    let mut found = Vec::new();
+    for key in keys {
+        windows.fold(&[key], Tally::merge, |key, tally, _| {
+            found.push((key.start.0 / MINUTE, tally.counts().duplicates));
+        });
+    }
+    found.sort_unstable();
+    found
+}
+
+fn save(windows: &mut Windows, number: u64, store: &RowShelf) -> (usize, RowsDelta) {
+    let (state, delta) = windows.cut(number).unwrap();
+    let panes = state.panes.len();
+    store.apply(&delta);
+    windows.committed(number);
+    (panes, delta)
+}
+
+#[test]
+fn what_the_store_has_stays_at_hand_and_is_in_no_checkpoint() {
+    let store = RowShelf::default();
+    let mut windows = at_rest(1 << 20, &store);
+    let (panes, delta) = save(&mut windows, 1, &store);
+    assert_eq!(
+        (panes, delta.is_empty()),
+        (40, true),
+        "so few may stay in a checkpoint"
+    );
+
+    let mut windows = at_rest(60_000, &store);
+    save(&mut windows, 1, &store);
+    let (panes, delta) = save(&mut windows, 2, &store);
+    assert!(delta.is_empty());
+    assert_eq!(panes + 2 * store.len(), 40);
+    assert!(store.len() > 5, "{}", store.len());
+    assert_eq!(windows.places(), (40, 0), "all are in memory");
+    // Those that rest longest have left. One that is touched is the checkpoint's again.
+    count(&mut windows, 0);
+    let (touched, delta) = save(&mut windows, 3, &store);
+    assert_eq!((touched, delta.gone.len()), (panes + 2, 1));
+    assert_eq!(panes + 2 + 2 * store.len(), 42 - 2);
+    let mut expected: Vec<_> = (0..20)
+        .flat_map(|minute| [(minute, 1), (minute, 1)])
+        .collect();
+    expected[0].1 = 2;
+    expected[1].1 = 2;
+    assert_eq!(counted(&mut windows), expected);
+    // A restart finds all of it, and has it at hand.
+    let (state, delta) = windows.cut(4).unwrap();
+    store.apply(&delta);
+    let stored = postcard::to_stdvec(&state).unwrap();
+    let state = postcard::from_bytes(&stored).unwrap();
+    let mut resumed = Windows::resume(&[Length::Fixed(MINUTE)], 60_000, state, 4);
+    assert_eq!(resumed.places().1, 2 * store.len());
+    resumed.spill_to(Box::new(store.clone()));
+    assert_eq!(resumed.places(), (40, 0));
+    assert_eq!(counted(&mut resumed), expected);
+}
+
+#[test]
+fn what_the_store_has_is_let_go_when_memory_is_needed() {
+    let store = RowShelf::default();
+    let mut windows = at_rest(16_000, &store);
+    save(&mut windows, 1, &store);
+    let here = windows.places().0;
+    assert!(windows.bytes() <= 16_000, "{}", windows.bytes());
+    // No checkpoint is needed for it.
+    for minute in 20..40 {
+        count(&mut windows, minute);
+    }
+    assert_eq!(windows.places().0 + windows.places().1, 80);
+    assert!(windows.places().0 < here + 40, "{:?}", windows.places());
+    let expected: Vec<_> = (0..40)
+        .flat_map(|minute| [(minute, 1), (minute, 1)])
+        .collect();
+    assert_eq!(counted(&mut windows), expected);
+}
+
+#[test]
+fn windows_that_grow_fast_are_published_and_saved_before_their_time() {
+    let store = RowShelf::default();
+    let mut windows = at_rest(16_000, &store);
+    assert!(windows.are_heavy() && !windows.are_crowded());
+    save(&mut windows, 1, &store);
+    assert!(!windows.are_heavy());
+    for minute in 20..40 {
+        count(&mut windows, minute);
+    }
+    assert!(windows.are_heavy() && windows.are_crowded());
+    windows.take_dirty(1);
+    assert!(windows.are_crowded(), "there is more to publish");
+    windows.take_dirty(usize::MAX);
+    assert!(!windows.are_crowded());
+}

@@ -89,7 +89,7 @@ impl Teller {
             slices: chance.percent(40),
             mark_expired: chance.percent(30),
             hold_ms: *chance.pick(&[0, 5_000, 5_000, 60_000]),
-            memory: *chance.pick(&[0, 0, 3_000, 64 << 20]),
+            memory: *chance.pick(&[0, 3_000, 40_000, 64 << 20]),
         };
         Setting {
             memory: if means.spill {

@@ -536,7 +536,7 @@ fn again_after(error: spool::Error) -> Result<Instant, Error> {
 fn step(documents: Documents) -> Step {
     Step {
         documents,
-        _share: Share::default(),
+        share: Share::default(),
     }
 }
 
