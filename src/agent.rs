@@ -162,7 +162,7 @@ async fn run_opened(
 }
 
 async fn run_to_end(
-    opened: Opened,
+    mut opened: Opened,
     options: &Options,
     vitals: Arc<status::Vitals>,
     stop: impl Future<Output = ()> + Send,
@@ -195,7 +195,7 @@ async fn run_to_end(
         tokio::spawn(sampling);
         counters
     });
-    Reporter::new(Arc::clone(&vitals)).report(&opened.engine);
+    Reporter::new(Arc::clone(&vitals)).report(&mut opened.engine);
     news::listen(&opened.engine, &letters.folder, &intake, &stopped);
     vitals.run(status::Wiring {
         inputs: opened.inputs,
@@ -293,7 +293,7 @@ async fn run_to_end(
             }
         }
     };
-    let engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
+    let mut engine = pump_ended.await.map_err(|_| Error::Broken("the engine"))?;
     let failure = failure.or(sources.join(options.grace).await);
     for (_, journal) in std::mem::take(&mut sources.journals) {
         journal.close().await;
@@ -303,7 +303,7 @@ async fn run_to_end(
     }
     couriers.stop(options.grace).await;
     report(&pipeline, &engine, &progress);
-    Reporter::new(Arc::clone(&vitals)).report_now(&engine);
+    Reporter::new(Arc::clone(&vitals)).report_now(&mut engine);
     status::conclude(&vitals);
     vitals.enter(status::Stage::Ended);
     if let ship::Ending::Deadline { left } = ending {

@@ -18,6 +18,7 @@ pub mod mapping;
 pub mod names;
 pub mod notify;
 pub mod operation;
+pub mod pool;
 pub mod privacy;
 pub mod quality;
 pub mod slices;

@@ -76,7 +76,7 @@ impl Reporter {
     }
 
     /// Reports if it is time to.
-    pub(super) fn report(&mut self, engine: &Engine) {
+    pub(super) fn report(&mut self, engine: &mut Engine) {
         if self.wait() > Duration::ZERO {
             return;
         }
@@ -88,7 +88,7 @@ impl Reporter {
     }
 
     /// Reports, whatever the time.
-    pub(super) fn report_now(&mut self, engine: &Engine) {
+    pub(super) fn report_now(&mut self, engine: &mut Engine) {
         let view = engine.view(now(), BOUNDS, &mut self.looked);
         self.vitals.reports(Report {
             totals: engine.counted(),
@@ -122,10 +122,10 @@ output: {file: {path: out}}
     #[test]
     fn where_nobody_looks_nothing_is_reported() {
         let config = Config::parse("quiet.yml", PIPELINE, &|_| None).unwrap();
-        let engine = Engine::new(config.engine).unwrap();
+        let mut engine = Engine::new(config.engine).unwrap();
         for is_watched in [false, true] {
             let mut reporter = Reporter::new(Board::new(is_watched).enter("quiet"));
-            reporter.report(&engine);
+            reporter.report(&mut engine);
             assert_eq!(!reporter.changed, is_watched, "a report was made");
             assert_eq!(reporter.wait() == Duration::MAX, !is_watched);
         }

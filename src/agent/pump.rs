@@ -135,7 +135,7 @@ impl Pump {
                 self.pace.changed();
                 self.reporter.changed();
             }
-            self.reporter.report(&self.engine);
+            self.reporter.report(&mut self.engine);
             if !self.hand_over(runtime, &mut out) {
                 return self.engine;
             }

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr_iter, memchr2, memchr2_iter, memrchr};
+use memchr::{memchr_iter, memchr2, memrchr};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -191,8 +191,13 @@ fn copy_without_space(raw: &[u8], out: &mut Vec<u8>) {
 /// each level, here and in Elasticsearch, so a line of a million brackets would end the process.
 pub(in crate::flow) fn too_deep(raw: &[u8]) -> Option<usize> {
     // Nearly every record has fewer brackets than levels allowed, in strings or not: counting them is much faster than
-    // following them.
-    if memchr2_iter(b'{', b'[', raw).count() <= DEPTH_MAX {
+    // following them, and in bytes, as many at a time as a byte can count, the faster still.
+    let opening = |chunk: &[u8]| -> usize {
+        // `[` and `{` differ in this bit alone.
+        let count: u8 = chunk.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum();
+        usize::from(count)
+    };
+    if raw.chunks(usize::from(u8::MAX)).map(opening).sum::<usize>() <= DEPTH_MAX {
         return None;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);

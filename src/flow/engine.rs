@@ -398,13 +398,13 @@ impl Engine {
             self.totals.record(input).records += 1;
             return mapped;
         }
-        for event in events {
+        for event in &events {
             self.totals.record(input).records += 1;
             match event {
                 Event::Prediction(prediction) => {
-                    self.predict(&prediction, &row.record, input, now, out);
+                    self.predict(prediction, &row.record, input, now, out);
                 }
-                Event::Label(label) => self.label(&label, input, now, out),
+                Event::Label(label) => self.label(label, input, now, out),
             }
         }
         Ok(())
@@ -528,7 +528,6 @@ impl Engine {
     }
 
     fn schedule_publication(&mut self, now: Timestamp) {
-        self.state.windows.gather();
         if self.state.windows.are_crowded() {
             self.publish_at = Some(now);
         } else if self.publish_at.is_none() && self.state.windows.any_dirty() {

@@ -4,11 +4,21 @@ use crate::flow::event::Timestamp;
 
 /// Writes `text` as a JSON string.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
     let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    // Nearly every text is written as it is. All of it is looked at, whatever is found: several bytes at a time.
+    if !bytes
+        .iter()
+        .fold(false, |found, byte| found | is_escaped(*byte))
+    {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut written = 0;
     for (index, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+        if !is_escaped(byte) {
             continue;
         }
         out.extend_from_slice(&bytes[written..index]);
@@ -30,6 +40,10 @@ pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+const fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes a number; null where it is not finite (JSON has no such numbers).
@@ -48,11 +62,12 @@ pub fn write_integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
 
 /// Writes a time as a JSON string, RFC 3339 with milliseconds, UTC: `"2026-11-24T09:00:00.123Z"`.
 pub fn write_time(time: Timestamp, out: &mut Vec<u8>) {
-    let (date, of_day) = (Date::of(time), time.0.rem_euclid(86_400_000));
+    let date = Date::of(time);
+    // Two times a document: one write, not fifteen, in numbers of half the width.
+    let of_day = u32::try_from(time.0.rem_euclid(86_400_000)).unwrap_or(0);
+    let [hour, minute, second] = [3_600_000, 60_000, 1_000].map(|unit| of_day / unit % 60);
     out.push(b'"');
     date.write(b'-', out);
-    let [hour, minute, second] = [3_600_000, 60_000, 1_000].map(|unit| of_day / unit % 60);
-    // Two or three times a document: one write, not fifteen.
     out.extend_from_slice(&[
         b'T',
         digit(hour / 10),
@@ -72,9 +87,8 @@ pub fn write_time(time: Timestamp, out: &mut Vec<u8>) {
     ]);
 }
 
-/// The last digit of a number that is not negative.
-#[expect(clippy::cast_sign_loss, reason = "it is not negative")]
-const fn digit(number: i64) -> u8 {
+/// The last digit of a number.
+const fn digit(number: u32) -> u8 {
     b'0' + (number % 10) as u8
 }
 
@@ -133,8 +147,8 @@ impl Date {
 
     /// Writes year, month and day with a separator.
     pub fn write(self, separator: u8, out: &mut Vec<u8>) {
-        let [month, day] = [self.month, self.day];
         write_year(self.year, out);
+        let [month, day] = [self.month, self.day].map(|part| u32::try_from(part).unwrap_or(0));
         out.extend_from_slice(&[
             separator,
             digit(month / 10),
@@ -148,7 +162,7 @@ impl Date {
 
 /// Writes a year in four digits, or more.
 fn write_year(year: i64, out: &mut Vec<u8>) {
-    if (0..10_000).contains(&year) {
+    if let Ok(year @ 0..10_000) = u32::try_from(year) {
         out.extend_from_slice(&[year / 1_000, year / 100, year / 10, year].map(digit));
         return;
     }

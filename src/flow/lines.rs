@@ -8,12 +8,10 @@
 //! copied (only the unfinished record behind it is); memory is at most one record of the permitted length plus what
 //! the caller appends between two calls of [`Splitter::take`]. Absent: any idea of files, encodings or JSON.
 
-mod pool;
-
 use bytes::Bytes;
 use memchr::{memchr, memchr2, memrchr};
 
-pub use pool::Pool;
+pub use crate::flow::pool::Pool;
 
 use crate::flow::event::Fault;
 

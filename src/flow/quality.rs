@@ -35,7 +35,7 @@ pub use intervals::Interval;
 pub use metrics::Metric;
 pub use rows::{Cell, ClassRow, ThresholdRow};
 pub use summary::{Summary, summarise};
-pub use tally::{Counts, Tally};
+pub use tally::{Counts, Entry, Tally};
 
 use serde::{Deserialize, Serialize};
 

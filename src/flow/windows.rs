@@ -35,7 +35,7 @@ pub use pane::{Pane, Span};
 pub use strands::Strand;
 
 use away::{Away, Spilled, row_of};
-use gain::GAINS_MAX;
+use gain::{CHANGES_MAX, GAINS_MAX};
 
 /// What a window, or a pane, is about. In order, the windows of one length, series and slice follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,8 +74,10 @@ pub struct Windows {
     stretch_ms: i64,
     panes: IndexMap<WindowKey, Pane, DefaultHashBuilder>,
     dirty: Vec<u32>,
-    /// What is to be added to panes; none between batches.
+    /// What is to be added to panes.
     gains: Vec<Gain>,
+    /// How many changes are in them.
+    gained: usize,
     /// By series, slice and stretch.
     gains_of: HashMap<(u32, u32, i64), u32, DefaultHashBuilder>,
     /// The gains of events of one place and stretch.
@@ -136,6 +138,7 @@ impl Windows {
             panes: IndexMap::default(),
             dirty: Vec::new(),
             gains: Vec::new(),
+            gained: 0,
             gains_of: HashMap::default(),
             groups: HashMap::default(),
             finals: Finals::default(),
@@ -206,7 +209,7 @@ impl Windows {
 
     /// Calls `change` with every gain that an event at `time` adds to: of the whole and of each of its slices. `arrived` is
     /// set for a prediction that came in now. Returns how many panes it is too old for: all windows over them are final.
-    /// Once the batch is through, [`gather`](Self::gather).
+    /// What has come is in the panes once it is [gathered](Self::gather).
     pub fn change(
         &mut self,
         place: Place,
@@ -216,15 +219,22 @@ impl Windows {
         mut change: impl FnMut(&mut Gain),
     ) -> usize {
         let stretch = time.0.div_euclid(self.stretch_ms);
-        if !self.groups.contains_key(&(place, stretch)) {
-            if self.gains.len() >= GAINS_MAX {
-                self.gather();
-            }
-            let group = self.group(place.series, slices, time, stretch);
-            self.groups.insert((place, stretch), group);
+        if self.gained >= CHANGES_MAX {
+            self.gather();
         }
+        self.gained += 1;
+        let group = match self.groups.get(&(place, stretch)) {
+            Some(group) => group,
+            None => {
+                if self.gains.len() >= GAINS_MAX {
+                    self.gather();
+                }
+                let group = self.group(place.series, slices, time, stretch);
+                self.groups.entry((place, stretch)).or_insert(group)
+            }
+        };
         let mut lengths = 0;
-        for &gain in self.groups.get(&(place, stretch)).into_iter().flatten() {
+        for &gain in group {
             if let Some(gain) = self.gains.get_mut(gain as usize) {
                 change(gain);
                 if let Some(arrived) = arrived {
@@ -277,7 +287,7 @@ impl Windows {
 
     /// True if some window changed since it was last published.
     pub fn any_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.gains.is_empty()
     }
 
     /// What changed takes so much memory that it should be published before its time: only then may it leave.
@@ -432,7 +442,7 @@ impl Windows {
     /// true if panes were dropped.
     pub fn close(&mut self, settled: &[WindowKey]) -> bool {
         debug_assert!(
-            self.dirty.is_empty(),
+            !self.any_dirty(),
             "an index in `dirty` would point elsewhere after a removal"
         );
         if settled.is_empty() {

@@ -13,12 +13,21 @@ use hashbrown::HashSet;
 
 use super::{Place, Request};
 use crate::flow::document::Documents;
+use crate::flow::pool::Pool;
+
+/// Bodies kept for reuse: while one is sent, the next is packed.
+const BODIES_MAX: usize = 2;
+
+/// Larger ones go back to the allocator.
+const BODY_BYTES_MAX: usize = 8 << 20;
 
 /// Packs documents into requests.
 #[derive(Debug)]
 pub struct Lane {
     bulk_bytes: usize,
     building: Vec<u8>,
+    /// Where the bodies of settled requests come back to.
+    bodies: Pool,
     places: Vec<Place>,
     keys: Vec<u64>,
     closed: bool,
@@ -37,6 +46,7 @@ impl Lane {
         Self {
             bulk_bytes,
             building: Vec::new(),
+            bodies: Pool::new(BODIES_MAX, BODY_BYTES_MAX),
             places: Vec::new(),
             keys: Vec::new(),
             closed: false,
@@ -97,11 +107,13 @@ impl Lane {
         self.closed = false;
         let first = self.first_unpacked();
         // The next request is likely as long as this one.
-        let next = Vec::with_capacity(self.building.len());
+        let length = self.building.len();
+        let next = self.bodies.take(length);
+        let next = next.unwrap_or_else(|| Vec::with_capacity(length));
         let body = std::mem::replace(&mut self.building, next);
         self.flights.insert(first, std::mem::take(&mut self.keys));
         Some(Request {
-            body: body.into(),
+            body: self.bodies.lend(body),
             places: std::mem::take(&mut self.places),
             first,
         })

@@ -94,10 +94,10 @@ impl Indices {
     /// The index of a document with this event time.
     pub fn name(&mut self, dataset: Dataset, time: Timestamp) -> Arc<str> {
         let (part, daily) = dataset.index();
-        let date = Date::of(time);
         let stretch = if daily {
             time.0.div_euclid(86_400_000)
         } else {
+            let date = Date::of(time);
             date.year * 12 + date.month
         };
         if let Some((.., name)) = self
@@ -108,7 +108,7 @@ impl Indices {
             return Arc::clone(name);
         }
         let mut text = format!("{}-{part}-", self.prefix).into_bytes();
-        date.write(b'.', &mut text);
+        Date::of(time).write(b'.', &mut text);
         if !daily {
             text.truncate(text.len() - 3);
         }

@@ -7,7 +7,7 @@ use crate::flow::event::{Event, InputId, Label, Prediction, Timestamp, Value};
 use crate::flow::join::{Address, Key, Met, Open, Ticket, Truth, Verdict};
 use crate::flow::mapping::Unmapped;
 use crate::flow::privacy::Cleaning;
-use crate::flow::quality::{Judgement, Outcome, Scored, TaskKind};
+use crate::flow::quality::{Entry, Judgement, Outcome, Scored, TaskKind};
 use crate::flow::windows::{Gain, Judged, Place};
 
 /// Without labels to come, predictions are remembered only so as to know one that comes again: the last of them.
@@ -198,8 +198,9 @@ impl Engine {
             slice_set: open.slice_set,
         };
         let members = tables.slices.members(open.slice_set);
+        let entry = Entry::of(&tables.task, &scored);
         let too_old = windows.change(place, members, open.time, Some(now), |gain| {
-            gain.tally.predict(&tables.task, &scored);
+            gain.tally.enter(&entry);
         });
         self.totals.too_old += u64::from(too_old > 0);
     }

@@ -116,7 +116,8 @@ impl Engine {
     /// A look at quality. Costs by the windows in memory, so ask for it now and then, not for each event; what the look before
     /// showed makes it cheaper.
     #[must_use]
-    pub fn view(&self, now: Timestamp, bounds: Bounds, looked: &mut Looked) -> View {
+    pub fn view(&mut self, now: Timestamp, bounds: Bounds, looked: &mut Looked) -> View {
+        self.state.windows.gather();
         let strands = self.state.windows.strands();
         let closed = self.closed.by_strand();
         let mut room = bounds.windows_max;

@@ -20,6 +20,26 @@ pub(crate) struct Exact {
     slots: Vec<(u8, i128)>,
 }
 
+/// A number as it is added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addend {
+    slot: u8,
+    units: i128,
+}
+
+impl Addend {
+    /// `None` for NaN and the infinities.
+    pub(crate) fn of(value: f64) -> Option<Self> {
+        let (mantissa, exponent) = decompose(value)?;
+        let above = exponent - EXPONENT_MIN;
+        Some(Self {
+            // 0 ≤ above ≤ 2045, so the slot is below 64.
+            slot: u8::try_from(above / SLOT_BITS).unwrap_or(u8::MAX),
+            units: i128::from(mantissa) << (above % SLOT_BITS),
+        })
+    }
+}
+
 impl Exact {
     /// Bytes on the heap, near enough for a bound.
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -28,14 +48,14 @@ impl Exact {
 
     /// Adds `value`, `times` over (−1 takes it back). Not a finite number: ignored; callers sort those out.
     pub(crate) fn add(&mut self, value: f64, times: i64) {
-        let Some((mantissa, exponent)) = decompose(value) else {
-            return;
-        };
-        let above = exponent - EXPONENT_MIN;
-        // 0 ≤ above ≤ 2045, so the slot is below 64.
-        let slot = u8::try_from(above / SLOT_BITS).unwrap_or(u8::MAX);
-        let units = i128::from(mantissa) << (above % SLOT_BITS);
-        self.put(slot, units * i128::from(times));
+        if let Some(Addend { slot, units }) = Addend::of(value) {
+            self.put(slot, units * i128::from(times));
+        }
+    }
+
+    /// Adds a number that is added to several sums.
+    pub(crate) fn add_one(&mut self, Addend { slot, units }: Addend) {
+        self.put(slot, units);
     }
 
     /// Adds `a · b` without rounding, `times` over.

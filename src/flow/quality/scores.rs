@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bins::Bins;
 use super::calibration::Calibration;
-use super::exact::Exact;
+use super::exact::{Addend, Exact};
 use super::histogram::{BINS, Histogram, STEP, bin};
 use super::members::Members;
 use super::metrics::Metric;
@@ -63,6 +63,24 @@ impl Distribution {
     }
 }
 
+/// The score that stands for a prediction, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Headline {
+    bin: u16,
+    score: Addend,
+}
+
+impl Headline {
+    /// `None` if the prediction has no scores this task can use.
+    pub(crate) fn of(task: &TaskKind, scored: &Scored<'_>) -> Option<Self> {
+        let (_, score) = headline(task, scored)?;
+        Some(Self {
+            bin: bin(score),
+            score: Addend::of(score)?,
+        })
+    }
+}
+
 impl Scores {
     /// Bytes it takes, itself included, near enough for a bound.
     pub(crate) fn bytes(&self) -> usize {
@@ -81,12 +99,10 @@ impl Scores {
         headline(task, scored).is_some()
     }
 
-    /// A prediction entered the window.
-    pub(crate) fn predict(&mut self, task: &TaskKind, scored: &Scored<'_>) {
-        if let Some((_, score)) = headline(task, scored) {
-            self.distribution.add(bin(score), 1);
-            self.sum.add(score, 1);
-        }
+    /// A prediction with this score entered the window.
+    pub(crate) fn enter(&mut self, headline: Headline) {
+        self.distribution.add(headline.bin, 1);
+        self.sum.add_one(headline.score);
     }
 
     /// Adds (`times` = 1) or takes back (−1) a label.

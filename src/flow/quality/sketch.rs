@@ -22,6 +22,28 @@ pub(crate) struct Sketch {
     buckets: Bins<i16, i64>,
 }
 
+/// Where a value is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// As zero.
+    Zero,
+    /// In this bucket.
+    Bucket(i16),
+}
+
+impl Place {
+    /// `None` for NaN.
+    pub(crate) fn of(value: f64) -> Option<Self> {
+        if value.is_nan() {
+            None
+        } else if value < RANGE.0 {
+            Some(Self::Zero)
+        } else {
+            Some(Self::Bucket(bucket(value.min(RANGE.1))))
+        }
+    }
+}
+
 impl Sketch {
     /// Bytes on the heap, near enough for a bound.
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -30,12 +52,16 @@ impl Sketch {
 
     /// Counts `value`, `times` over (−1 takes it back). Below zero counts as zero; NaN not at all.
     pub(crate) fn add(&mut self, value: f64, times: i64) {
-        if value.is_nan() {
-        } else if value < RANGE.0 {
-            self.zeros += times;
-        } else {
-            let bucket = bucket(value.min(RANGE.1));
-            self.buckets.add_or_drop(bucket, times);
+        if let Some(place) = Place::of(value) {
+            self.add_at(place, times);
+        }
+    }
+
+    /// The same, for a value that is counted in several sketches.
+    pub(crate) fn add_at(&mut self, place: Place, times: i64) {
+        match place {
+            Place::Zero => self.zeros += times,
+            Place::Bucket(bucket) => self.buckets.add_or_drop(bucket, times),
         }
     }
 

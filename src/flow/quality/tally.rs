@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::bins::Bins;
+use super::exact::{Addend, Exact};
 use super::regression::Moments;
-use super::scores::Scores;
-use super::sketch::Sketch;
+use super::scores::{Headline, Scores};
+use super::sketch::{Place, Sketch};
 use super::{Class, Judgement, Outcome, Scored, TaskKind};
 
 /// The counts of one window: mergeable, retractable.
@@ -39,7 +40,7 @@ pub struct Tally {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Timing {
     pub(crate) latency: Sketch,
-    pub(crate) latency_sum: super::exact::Exact,
+    pub(crate) latency_sum: Exact,
     pub(crate) label_delay: Sketch,
 }
 
@@ -60,26 +61,51 @@ pub struct Counts {
     pub corrected_labels: u64,
 }
 
+/// A prediction as it is counted: worked out once for all the tallies it enters.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    predicted: Outcome,
+    /// In milliseconds.
+    latency: Option<(Place, Addend)>,
+    headline: Option<Headline>,
+}
+
+impl Entry {
+    /// What a prediction adds to any tally of this task.
+    pub fn of(task: &TaskKind, scored: &Scored<'_>) -> Self {
+        let latency = scored
+            .latency_ms
+            .filter(|latency| latency.is_finite() && *latency >= 0.0);
+        Self {
+            predicted: scored.predicted,
+            latency: latency.and_then(|latency| Place::of(latency).zip(Addend::of(latency))),
+            headline: Headline::of(task, scored),
+        }
+    }
+}
+
 impl Tally {
     /// A prediction entered the window.
     pub fn predict(&mut self, task: &TaskKind, scored: &Scored<'_>) {
+        self.enter(&Entry::of(task, scored));
+    }
+
+    /// The same, for a prediction that enters several.
+    pub fn enter(&mut self, entry: &Entry) {
         self.revision += 1;
         self.predictions += 1;
-        match scored.predicted {
+        match entry.predicted {
             Outcome::None => self.unanswered += 1,
             Outcome::Class(class) => self.answers.add(class, 1),
             Outcome::Number(_) => {}
         }
-        if let Some(latency) = scored
-            .latency_ms
-            .filter(|latency| latency.is_finite() && *latency >= 0.0)
-        {
+        if let Some((place, latency)) = entry.latency {
             let timing = self.timing.get_or_insert_default();
-            timing.latency.add(latency, 1);
-            timing.latency_sum.add(latency, 1);
+            timing.latency.add_at(place, 1);
+            timing.latency_sum.add_one(latency);
         }
-        if Scores::apply(task, scored) {
-            self.scores.get_or_insert_default().predict(task, scored);
+        if let Some(headline) = entry.headline {
+            self.scores.get_or_insert_default().enter(headline);
         }
     }
 

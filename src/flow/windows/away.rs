@@ -287,6 +287,8 @@ impl Windows {
 
     /// Checkpoint `number` is saved, and its delta applied to the store: the rows that left with it leave memory.
     pub fn committed(&mut self, number: u64) {
+        // What has come for a row about to leave keeps it here; and panes get other places.
+        self.gather();
         self.spilled.gone.retain(|_, made| *made >= number);
         let left: Vec<RowKey> = self
             .spilled

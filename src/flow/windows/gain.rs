@@ -1,4 +1,4 @@
-//! What a batch adds to windows: counted once a slice, and added to the panes of all lengths when the batch is through.
+//! What events add to windows: counted once a slice, and added to the panes of all lengths before anything looks at these.
 //!
 //! Events that come together are mostly of one stretch of time. Counting each of them in every length would do the same work
 //! three times, all over memory; a gain is small, and near.
@@ -14,6 +14,9 @@ use crate::flow::windows::{Length, Pane, RowKey, Span, WindowKey, Windows, row_o
 
 /// Gains at once; beyond it they are added early.
 pub(super) const GAINS_MAX: usize = 1_024;
+
+/// Changes at once: many enough that adding them to the panes costs each next to nothing.
+pub(super) const CHANGES_MAX: usize = 8_192;
 
 /// What a label means to the panes of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,8 +167,9 @@ impl Windows {
         }
     }
 
-    /// Adds to the panes what has come. Until then, only [`change`](Self::change) may be called.
+    /// Adds to the panes what has come. Until then they lack it: whoever looks at panes, or sends them to the store, gathers first.
     pub fn gather(&mut self) {
+        self.gained = 0;
         self.groups.clear();
         self.gains_of.clear();
         for gain in std::mem::take(&mut self.gains) {

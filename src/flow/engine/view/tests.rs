@@ -67,7 +67,7 @@ fn label(id: u32, actual: &str, time: i64) -> String {
     format!(r#"{{"event":"label","id":"{id}","ts":{time},"label":"{actual}"}}"#)
 }
 
-fn look(engine: &Engine, minutes: i64, bounds: Bounds) -> View {
+fn look(engine: &mut Engine, minutes: i64, bounds: Bounds) -> View {
     let now = Timestamp(NINE + minutes * 60_000);
     engine.view(now, bounds, &mut Looked::default())
 }
@@ -137,8 +137,8 @@ fn a_look_shows_the_numbers_of_the_documents() {
         every: HOUR,
     };
     let lengths = vec![Length::Fixed(HOUR), hopping, Length::Cumulative];
-    let (engine, documents) = engine(lengths);
-    let view = look(&engine, 240, ALL_OF_IT);
+    let (mut engine, documents) = engine(lengths);
+    let view = look(&mut engine, 240, ALL_OF_IT);
     // Each length of the whole and of two countries.
     assert_eq!((view.series.len(), view.left_out), (9, 0));
     for series in &view.series {
@@ -150,8 +150,8 @@ fn a_look_shows_the_numbers_of_the_documents() {
 
 #[test]
 fn the_current_window_has_ended_and_has_labels_enough_and_history_goes_beyond_it() {
-    let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
-    let view = look(&engine, 240, ALL_OF_IT);
+    let (mut engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    let view = look(&mut engine, 240, ALL_OF_IT);
     let [whole, countries @ ..] = view.series.as_slice() else {
         panic!("{view:?}");
     };
@@ -163,7 +163,7 @@ fn the_current_window_has_ended_and_has_labels_enough_and_history_goes_beyond_it
     for country in countries {
         assert_eq!(starts(country), [0, 1, 2, 3]);
     }
-    let early = look(&engine, 170, ALL_OF_IT);
+    let early = look(&mut engine, 170, ALL_OF_IT);
     assert_eq!(
         early.series[0].current.from,
         Timestamp(NINE + HOUR),
@@ -173,9 +173,9 @@ fn the_current_window_has_ended_and_has_labels_enough_and_history_goes_beyond_it
 
 #[test]
 fn a_look_is_bounded_and_says_what_it_left_out() {
-    let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    let (mut engine, _) = engine(vec![Length::Fixed(HOUR)]);
     let view = look(
-        &engine,
+        &mut engine,
         240,
         Bounds {
             series_max: 2,
@@ -207,7 +207,7 @@ fn starts(series: &SeriesView) -> Vec<i64> {
 #[test]
 fn a_late_label_changes_the_history_as_it_changes_the_documents() {
     let (mut engine, before) = engine(vec![Length::Fixed(HOUR)]);
-    let old = look(&engine, 240, ALL_OF_IT);
+    let old = look(&mut engine, 240, ALL_OF_IT);
     // Of the first hour: 0 is corrected (it was right), 9 of the fourth gets its first label.
     let late = [
         label(0, "legit", NINE + 300 * 60_000),
@@ -215,7 +215,7 @@ fn a_late_label_changes_the_history_as_it_changes_the_documents() {
     ];
     let after = feed(&mut engine, &late, NINE + 5 * HOUR);
     let all: Vec<Json> = before.into_iter().chain(after).collect();
-    let new = look(&engine, 300, ALL_OF_IT);
+    let new = look(&mut engine, 300, ALL_OF_IT);
     for series in &new.series {
         for window in series.history.iter().chain([&series.current]) {
             check_against(&all, series, window);
@@ -231,8 +231,8 @@ fn a_late_label_changes_the_history_as_it_changes_the_documents() {
 
 #[test]
 fn times_are_shown_of_wholes_and_of_what_is_current() {
-    let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
-    let view = look(&engine, 240, ALL_OF_IT);
+    let (mut engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    let view = look(&mut engine, 240, ALL_OF_IT);
     let [whole, country, ..] = view.series.as_slice() else {
         panic!("{view:?}");
     };
@@ -272,8 +272,8 @@ fn windows_that_have_become_final_are_remembered_as_they_were() {
 
 #[test]
 fn the_newest_window_is_filling_while_predictions_for_it_come_in_whatever_their_time() {
-    let (engine, _) = engine(vec![Length::Fixed(HOUR)]);
-    let are_filling = |milliseconds: i64| -> Vec<bool> {
+    let (mut engine, _) = engine(vec![Length::Fixed(HOUR)]);
+    let mut are_filling = |milliseconds: i64| -> Vec<bool> {
         let at = Timestamp(NINE + 4 * HOUR + milliseconds);
         let view = engine.view(at, ALL_OF_IT, &mut Looked::default());
         let history = &view.series[0].history;
@@ -301,7 +301,7 @@ fn windows_show_what_the_host_did_meanwhile() {
         host_max: 2,
         ..ALL_OF_IT
     };
-    let view = look(&engine, 240, bounds);
+    let view = look(&mut engine, 240, bounds);
     let cpu = |hour: usize| -> Vec<_> {
         let host = view.series[0].history[hour].host.iter();
         host.flat_map(Aggregate::numbers).collect()
@@ -328,25 +328,25 @@ fn who_looks_again_sees_what_who_looks_first_does() {
     let lengths = vec![Length::Fixed(HOUR), hopping, Length::Cumulative];
     let (mut engine, _) = engine(lengths);
     let mut looked = Looked::default();
-    let mut check = |engine: &Engine, at: i64| -> View {
+    let mut check = |engine: &mut Engine, at: i64| -> View {
         let again = engine.view(Timestamp(at), ALL_OF_IT, &mut looked);
         let first = engine.view(Timestamp(at), ALL_OF_IT, &mut Looked::default());
         assert_eq!(again, first);
         again
     };
     let four = NINE + 4 * HOUR;
-    let before = check(&engine, four);
-    let after = check(&engine, four + HOUR);
+    let before = check(&mut engine, four);
+    let after = check(&mut engine, four + HOUR);
     let kept = |at: usize| Arc::ptr_eq(&before.series[0].history[at], &after.series[0].history[at]);
     assert!(kept(0), "nothing has changed");
     feed(&mut engine, &[label(0, "legit", four)], four + HOUR);
     let mut snapshot = HostSnapshot::new(Timestamp(four + HOUR));
     snapshot.set(crate::flow::host::Metric::CpuTotal, 0.5);
     engine.observe(snapshot, Timestamp(four + HOUR), &mut Documents::default());
-    check(&engine, four + HOUR);
+    check(&mut engine, four + HOUR);
     // Over the horizon: all are final, and gone from memory.
     let end = four + 31 * 24 * HOUR;
     let closed = close(&mut engine, &[label(1, "fraud", four)], four + HOUR, end);
     assert!(!closed.is_empty());
-    check(&engine, end);
+    check(&mut engine, end);
 }
