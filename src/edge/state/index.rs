@@ -124,10 +124,6 @@ impl Index {
     }
 
     /// The lower half of the mark, as if that were a fraction.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "it is less than the number of slots"
-    )]
     fn home(&self, mark: u64) -> usize {
         (((mark & u64::from(u32::MAX)) * self.slots.len() as u64) >> 32) as usize
     }
@@ -153,10 +149,6 @@ const fn entry(mark: u64, piece: u64) -> u32 {
 }
 
 /// What an index knows of a key: 64 of its bits, others than those that choose its place in memory.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the upper half is asked for"
-)]
 pub(super) const fn mark(key: Key) -> u64 {
     (key.0 >> 64) as u64
 }

@@ -214,9 +214,9 @@ impl Shelf {
             // Whatever else has the key came later, and so does each of its records.
             row.flags == ALONE | NEW
         })?;
-        rows_of
-            .iter()
-            .for_each(|(ticket, bytes)| found(*ticket, bytes));
+        for (ticket, bytes) in &rows_of {
+            found(*ticket, bytes);
+        }
         Ok(())
     }
 

@@ -145,7 +145,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// Damage worth trying: cuts and flips all over the file, which has some tens of kilobytes.
 fn damages(path: &Path) -> Vec<Damage> {
     let length = fs::metadata(path).unwrap().len();
-    let step = usize::try_from(length / 300).unwrap().max(1);
+    let step = usize::try_from(length / 100).unwrap().max(1);
     let flips = (0..length).step_by(step).map(Damage::Flipped);
     let cuts = (0..length).step_by(step * 2 + 1).map(Damage::CutTo);
     // Each byte of the header and of what comes last.
