@@ -1,7 +1,6 @@
 //! The command line: one file a command.
 
 pub mod alerts;
-mod allocator;
 pub mod check;
 pub mod dead_letters;
 pub mod demo;
@@ -164,9 +163,6 @@ pub struct RunArguments {
 /// Runs the command line; the exit code is 0 (ok), 1 (failed) or 2 (wrong usage).
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Command::Run(_) = &arguments.command {
-        allocator::settle();
-    }
     let usual = match &arguments.command {
         Command::Demo(_) => "warn",
         _ => "info",
