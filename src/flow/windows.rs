@@ -223,15 +223,14 @@ impl Windows {
             self.gather();
         }
         self.gained += 1;
-        let group = match self.groups.get(&(place, stretch)) {
-            Some(group) => group,
-            None => {
-                if self.gains.len() >= GAINS_MAX {
-                    self.gather();
-                }
-                let group = self.group(place.series, slices, time, stretch);
-                self.groups.entry((place, stretch)).or_insert(group)
+        let group = if let Some(group) = self.groups.get(&(place, stretch)) {
+            group
+        } else {
+            if self.gains.len() >= GAINS_MAX {
+                self.gather();
             }
+            let group = self.group(place.series, slices, time, stretch);
+            self.groups.entry((place, stretch)).or_insert(group)
         };
         let mut lengths = 0;
         for &gain in group {
