@@ -47,7 +47,7 @@ impl Default for Settings {
             hold_ms: 5_000,
             hold_bytes_max: 16 << 20,
             mark_expired: false,
-            state_bytes_max: 128 << 20,
+            state_bytes_max: 64 << 20,
         }
     }
 }
