@@ -39,7 +39,7 @@ fn a_prediction_that_waits_for_no_label() {
     let mut flow = Flow::new(false);
     flow.read(&predictions(0..WARM));
     let counted = predictions(WARM..WARM + COUNTED);
-    assert_allocations("tail", 900, COUNTED, || flow.read(&counted));
+    assert_allocations("tail", 450, COUNTED, || flow.read(&counted));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_prediction_that_is_held_back_for_its_label() {
     flow.read(&predictions(0..WARM));
     flow.pass(HOLD_MS);
     let counted = predictions(WARM..WARM + COUNTED);
-    assert_allocations("hold", 3_100, COUNTED, || {
+    assert_allocations("hold", 2_700, COUNTED, || {
         flow.read(&counted);
         flow.pass(HOLD_MS);
     });
@@ -63,7 +63,7 @@ fn a_label_and_its_prediction() {
     flow.read(&labels(0..WARM, events));
     let counted = labels(WARM..events, events);
     let lines = memchr::memchr_iter(b'\n', &counted).count() as u64;
-    assert_allocations("label", 960, lines, || flow.read(&counted));
+    assert_allocations("label", 900, lines, || flow.read(&counted));
 }
 
 /// The stages between two files: the edge's splitter, the engine, and what shipping packs.
