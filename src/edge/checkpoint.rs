@@ -304,16 +304,22 @@ struct Listening<W> {
 
 impl<W: Write> Write for &mut Listening<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write_all(bytes).map_err(|error| {
-            let kind = error.kind();
-            self.fault = Some(error);
-            io::Error::from(kind)
-        })?;
+        self.out
+            .write_all(bytes)
+            .map_err(|error| self.keep(error))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.out.flush().map_err(|error| self.keep(error))
+    }
+}
+
+impl<W> Listening<W> {
+    fn keep(&mut self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        self.fault = Some(error);
+        kind.into()
     }
 }
 
