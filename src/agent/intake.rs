@@ -10,7 +10,7 @@ use crate::edge::status::Queue;
 use crate::flow::engine::Intake;
 
 /// Batches between the sources and the engine: what it takes in while a source waits for its turn on a busy core. As many read
-/// buffers are kept for reuse ([`crate::flow::lines::Pool`]).
+/// buffers are kept for reuse ([`crate::flow::pool::Pool`]).
 const INTAKE_MAX: usize = 8;
 
 /// Bytes of them. One record may be 16 MiB long; batches are usually 256 KiB, and all of them fit.

@@ -5,11 +5,12 @@
 //! in next ([`Budget::spare`]): fresh memory costs page faults, and what one thread fills and another frees lies scattered. Driven by
 //! the agent, for its channels.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::flow::document::Documents;
+use crate::flow::pool::Pool;
 
 /// Bytes a permit stands for: a semaphore counts in `u32` where it gives many at once.
 const UNIT: usize = 4096;
@@ -17,26 +18,22 @@ const UNIT: usize = 4096;
 /// Buffers kept for reuse: as many as wait between the engine and shipping, and one in the hands of each.
 const SPARES_MAX: usize = 6;
 
-/// Smaller buffers are not worth keeping, and larger ones, made for a long record, are seldom wanted: together they are a few
-/// mebibytes at most.
-const SPARE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
+/// Larger buffers, made for a long record, are seldom wanted: together those that are kept are a few mebibytes at most.
+const SPARE_BYTES_MAX: usize = 1 << 20;
 
 /// The budget. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
     units: u32,
-    spares: Spares,
+    spares: Pool,
 }
-
-/// Empty documents, with room for others.
-type Spares = Arc<Mutex<Vec<Documents>>>;
 
 /// A share of a budget, given back when it is dropped. The default is a share of nothing.
 #[derive(Debug, Default)]
 pub struct Share {
     _permit: Option<OwnedSemaphorePermit>,
-    spares: Spares,
+    spares: Pool,
 }
 
 impl Budget {
@@ -48,15 +45,17 @@ impl Budget {
         Self {
             free,
             units,
-            spares: Spares::default(),
+            spares: Pool::new(SPARES_MAX, SPARE_BYTES_MAX),
         }
     }
 
     /// Empty documents, with the room of some that were there before.
     #[must_use]
     pub fn spare(&self) -> Documents {
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        spares.pop().unwrap_or_default()
+        Documents {
+            bytes: self.spares.take_any().unwrap_or_default(),
+            ..Documents::default()
+        }
     }
 
     /// Bytes held now, in whole pages.
@@ -79,7 +78,7 @@ impl Budget {
         Share {
             // Never an error: nobody closes the semaphore.
             _permit: taking.await.ok(),
-            spares: Arc::clone(&self.spares),
+            spares: self.spares.clone(),
         }
     }
 }
@@ -87,20 +86,7 @@ impl Budget {
 impl Share {
     /// Documents that had this share are done with: what comes next may have their room.
     pub fn give_back(&self, documents: &mut Documents) {
-        if !SPARE_BYTES.contains(&documents.bytes.capacity()) {
-            return;
-        }
-        let mut emptied = Documents {
-            bytes: std::mem::take(&mut documents.bytes),
-            items: std::mem::take(&mut documents.items),
-            ..Documents::default()
-        };
-        emptied.bytes.clear();
-        emptied.items.clear();
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < SPARES_MAX {
-            spares.push(emptied);
-        }
+        self.spares.put(std::mem::take(&mut documents.bytes));
     }
 }
 

@@ -248,51 +248,35 @@ struct Encoded<'c> {
 
 impl<'c> Encoded<'c> {
     fn of(checkpoint: &'c Checkpoint) -> io::Result<Self> {
-        let mut heads = Summed::default();
+        // Rows of windows may be many, and need not be in memory once more: only the length is wanted.
+        let mut heads = blake3::Hasher::new();
         write_heads(checkpoint, &mut heads)?;
         let mut header = Vec::with_capacity(HEADER + blake3::OUT_LEN);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&FORMAT.to_le_bytes());
-        header.extend_from_slice(&heads.bytes.to_le_bytes());
+        header.extend_from_slice(&heads.count().to_le_bytes());
         header.extend_from_slice(&(checkpoint.state.len() as u64).to_le_bytes());
         header.extend_from_slice(&(checkpoint.cold.rows.len() as u64).to_le_bytes());
-        let mut whole = Summed::default();
-        whole.write_all(&header)?;
-        write_heads(checkpoint, &mut whole)?;
-        whole.write_all(&checkpoint.state)?;
-        whole.write_all(&checkpoint.cold.rows)?;
-        header.extend_from_slice(whole.hasher.finalize().as_bytes());
-        Ok(Self { header, checkpoint })
+        let mut encoded = Self { header, checkpoint };
+        let mut sum = blake3::Hasher::new();
+        encoded.write_to(&mut sum)?;
+        encoded.header.extend_from_slice(sum.finalize().as_bytes());
+        Ok(encoded)
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
         let mut file = BufWriter::new(folder::create_private(path)?);
-        file.write_all(&self.header)?;
-        write_heads(self.checkpoint, &mut file)?;
-        file.write_all(&self.checkpoint.state)?;
-        file.write_all(&self.checkpoint.cold.rows)?;
+        self.write_to(&mut file)?;
         file.into_inner()
             .map_err(io::IntoInnerError::into_error)?
             .sync_all()
     }
-}
 
-/// What is written, only to know its length and checksum: rows of windows may be many, and need not be in memory once more.
-#[derive(Default)]
-struct Summed {
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl Write for Summed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.header)?;
+        write_heads(self.checkpoint, &mut *out)?;
+        out.write_all(&self.checkpoint.state)?;
+        out.write_all(&self.checkpoint.cold.rows)
     }
 }
 

@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use memchr::{memchr, memchr2, memrchr};
 
-pub use crate::flow::pool::Pool;
+use crate::flow::pool::Pool;
 
 use crate::flow::event::Fault;
 

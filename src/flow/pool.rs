@@ -4,7 +4,7 @@
 //! page faults cost more than reading and splitting together (tailing took 0.21 µs of CPU a line of 378 bytes, and takes 0.07).
 
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -43,11 +43,17 @@ impl Pool {
         if !self.capacities.contains(&capacity) {
             return None;
         }
-        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = self.buffers();
         let index = buffers
             .iter()
             .position(|buffer| buffer.capacity() >= capacity)?;
         Some(buffers.swap_remove(index))
+    }
+
+    /// An empty buffer of whatever capacity, if one has come back.
+    #[must_use]
+    pub fn take_any(&self) -> Option<Vec<u8>> {
+        self.buffers().pop()
     }
 
     /// The bytes of a buffer that comes back when the last of their owners drops them.
@@ -60,6 +66,22 @@ impl Pool {
         } else {
             Bytes::from(buffer)
         }
+    }
+
+    /// Takes a buffer back, if it is of a capacity that is kept and there is room for one more.
+    pub fn put(&self, mut buffer: Vec<u8>) {
+        if !self.capacities.contains(&buffer.capacity()) {
+            return;
+        }
+        buffer.clear();
+        let mut buffers = self.buffers();
+        if buffers.len() < self.most {
+            buffers.push(buffer);
+        }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,12 +98,6 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        let pool = &self.pool;
-        let mut buffers = pool.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffers.len() < pool.most {
-            buffers.push(buffer);
-        }
+        self.pool.put(std::mem::take(&mut self.buffer));
     }
 }

@@ -222,7 +222,6 @@ impl Windows {
         if self.gained >= CHANGES_MAX {
             self.gather();
         }
-        self.gained += 1;
         let group = if let Some(group) = self.groups.get(&(place, stretch)) {
             group
         } else {
@@ -232,6 +231,7 @@ impl Windows {
             let group = self.group(place.series, slices, time, stretch);
             self.groups.entry((place, stretch)).or_insert(group)
         };
+        self.gained += 1;
         let mut lengths = 0;
         for &gain in group {
             if let Some(gain) = self.gains.get_mut(gain as usize) {

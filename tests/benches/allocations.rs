@@ -21,7 +21,8 @@ use modelbeat::flow::bulk::Lane;
 use modelbeat::flow::document::Documents;
 use modelbeat::flow::engine::Engine;
 use modelbeat::flow::event::Timestamp;
-use modelbeat::flow::lines::{Framing, Pool, Splitter};
+use modelbeat::flow::lines::{Framing, Splitter};
+use modelbeat::flow::pool::Pool;
 
 /// Events that are let through before anything is counted: buffers have found their sizes, names are known.
 const WARM: u64 = 4_000;

@@ -41,6 +41,9 @@ const PIECE: usize = 512;
 /// Read at once where all is read.
 const PIECES: usize = 32 << 10;
 
+/// Bytes that are written at once, and a record more.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
+
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
@@ -90,6 +93,11 @@ impl Fault {
         Self::Damaged { path, how }
     }
 
+    /// What a file holds is whole to the eye, and not what was written.
+    pub(super) fn altered(path: &Path) -> Self {
+        Self::damaged(path, "does not hold what was written there")
+    }
+
     /// Nothing was lost but time: the disk is full.
     pub(super) fn is_no_room(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull
@@ -133,15 +141,7 @@ impl Seen {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let numbers = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|word| u64::from_le_bytes(*word));
-        let [number, first, end, oldest, windows, windows_length] = numbers.collect::<Vec<_>>()[..]
-        else {
-            return None;
-        };
+        let [number, first, end, oldest, windows, windows_length] = words(bytes)?;
         Some(Self {
             number,
             first,
@@ -151,6 +151,13 @@ impl Seen {
             windows_length,
         })
     }
+}
+
+/// So many numbers, of bytes that begin with no more.
+pub(super) fn words<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
+    let (words, _) = bytes.as_chunks();
+    let words: [[u8; 8]; N] = words.try_into().ok()?;
+    Some(words.map(u64::from_le_bytes))
 }
 
 /// The header of a file.
@@ -345,5 +352,54 @@ impl<'f> Walk<'f> {
             self.file.read_exact_at(rest, self.at + held as u64)?;
         }
         Ok(true)
+    }
+}
+
+/// Records on their way behind the end of a file.
+pub(super) struct Writing<'f> {
+    file: &'f File,
+    path: &'f Path,
+    /// Where `bytes` go.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'f> Writing<'f> {
+    /// Behind the first `length` bytes. What is there, a crash, or a full disk, has left: it goes.
+    pub(super) fn behind(file: &'f File, path: &'f Path, length: u64) -> Result<Self, Fault> {
+        file.set_len(length).map_err(Fault::io(path))?;
+        Ok(Self {
+            file,
+            path,
+            at: length,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Where the record lies, and how many bytes it has.
+    pub(super) fn write(&mut self, record: &Record<'_>) -> Result<(u64, u64), Fault> {
+        let start = self.bytes.len();
+        let at = self.at + start as u64;
+        record.write(&mut self.bytes);
+        let length = (self.bytes.len() - start) as u64;
+        if self.bytes.len() >= WRITTEN_AT_ONCE {
+            self.flush()?;
+        }
+        Ok((at, length))
+    }
+
+    /// All of it is durable; returns the end.
+    pub(super) fn end(mut self) -> Result<u64, Fault> {
+        self.flush()?;
+        self.file.sync_data().map_err(Fault::io(self.path))?;
+        Ok(self.at)
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        let written = self.file.write_all_at(&self.bytes, self.at);
+        written.map_err(Fault::io(self.path))?;
+        self.at += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn damaged(&self) -> Fault {
-        Fault::damaged(&self.path, "does not hold what was written there")
+        Fault::altered(&self.path)
     }
 
     fn io(&self) -> impl FnOnce(io::Error) -> Fault {
@@ -213,12 +213,7 @@ impl Sealed {
         file.read_exact_at(&mut trailer, at)
             .map_err(Fault::io(path))?;
         let (words, rest) = trailer.split_at(TRAILER_WORDS * 8);
-        let words_read = words
-            .as_chunks()
-            .0
-            .iter()
-            .map(|word| u64::from_le_bytes(*word));
-        let [records, count, base, end, last] = words_read.collect::<Vec<_>>()[..] else {
+        let Some([records, count, base, end, last]) = record::words(words) else {
             return Err(unsealed());
         };
         // Of a file that is no segment these are any numbers.

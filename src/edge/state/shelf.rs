@@ -10,21 +10,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::mark;
 use super::pieces::Pieces;
-use super::record::{ALONE, Fault, NEW, NOTE, Record, START, Seen, Walk};
+use super::record::{ALONE, Fault, NEW, NOTE, Record, START, Seen, Walk, Writing};
 use super::segment::{self, Active, Rows, Sealed};
 use super::windows::{self, Windows};
 use crate::edge::segments::{self, sync_folder};
 use crate::flow::join::{Delta, Key, Ticket, key_of_row};
 use crate::flow::windows::{RowKey, RowsDelta};
-
-/// Bytes that are written at once, and a row more.
-const PIECE: usize = 1 << 20;
 
 /// Which file an earlier kind of store had.
 const EARLIER: &str = "version";
@@ -342,46 +339,27 @@ struct Written {
 
 /// Writes rows behind those that are there, and a note; `seen` learns how far they go.
 fn write(rows: &Rows, delta: &Delta, seen: &mut Seen) -> Result<Written, Fault> {
-    // Behind the last note may be what a crash, or a full disk, left.
-    rows.file
-        .set_len(rows.length)
-        .map_err(Fault::io(&rows.path))?;
-    let (mut at, mut bytes) = (rows.length, Vec::new());
+    let mut writing = Writing::behind(&rows.file, &rows.path, rows.length)?;
     let (mut added, mut last) = (Vec::new(), 0);
-    let flush = |bytes: &mut Vec<u8>, at: &mut u64| {
-        rows.file
-            .write_all_at(bytes, *at)
-            .map_err(Fault::io(&rows.path))?;
-        *at += bytes.len() as u64;
-        bytes.clear();
-        Ok(())
-    };
     for row in delta.rows() {
         let is_new = row.ticket >= seen.end;
-        let record = Record {
+        let (at, _) = writing.write(&Record {
             ticket: row.ticket,
             flags: if row.alone { ALONE } else { 0 } | if is_new { NEW } else { 0 },
             bytes: row.bytes,
-        };
-        added.push((mark(row.key), at + bytes.len() as u64));
-        record.write(&mut bytes);
+        })?;
+        added.push((mark(row.key), at));
         last = last.max(row.ticket);
         seen.end = seen.end.max(row.ticket + 1);
-        if bytes.len() >= PIECE {
-            flush(&mut bytes, &mut at)?;
-        }
     }
-    let note = Record {
+    writing.write(&Record {
         ticket: NOTE,
         flags: 0,
         bytes: &seen.to_bytes(),
-    };
-    note.write(&mut bytes);
-    flush(&mut bytes, &mut at)?;
-    rows.file.sync_data().map_err(Fault::io(&rows.path))?;
+    })?;
     Ok(Written {
         added,
-        length: at,
+        length: writing.end()?,
         last,
     })
 }

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::record::{self, Fault, HEAD, Record, START, Seen, Walk};
+use super::record::{self, Fault, HEAD, Record, START, Seen, Walk, Writing};
 use crate::edge::segments;
 use crate::flow::windows::{RowKey, RowsDelta};
 
@@ -23,9 +22,6 @@ const GONE: u64 = 1;
 
 /// Bytes that may be outdated, beside as many as are not.
 const OUTDATED_MOST: u64 = 1 << 20;
-
-/// Bytes that are written at once, and a record more.
-const PIECE: usize = 1 << 20;
 
 /// The rows of resting windows.
 #[derive(Debug, Default)]
@@ -58,7 +54,7 @@ impl Windows {
         }
         let path = folder.join(segments::name_of(seen.windows, SUFFIX));
         let log = Log::open(path, seen.windows, seen.windows_length)?;
-        let damaged = || Fault::damaged(&log.path, "does not hold what was written there");
+        let damaged = || Fault::altered(&log.path);
         record::read_header(&log.file, &log.path, MAGIC, log.number)?.ok_or_else(damaged)?;
         if log.file.metadata().map_err(Fault::io(&log.path))?.len() < log.length {
             return Err(damaged());
@@ -81,7 +77,7 @@ impl Windows {
         let (Some(log), Some((at, _))) = (&self.log, self.rows.get(key)) else {
             return Ok(None);
         };
-        let damaged = || Fault::damaged(&log.path, "does not hold what was written there");
+        let damaged = || Fault::altered(&log.path);
         let mut buffer = Vec::new();
         let record = record::read_at(&log.file, *at, log.length, &mut buffer)
             .map_err(Fault::io(&log.path))?;
@@ -109,11 +105,11 @@ impl Windows {
             let mut writing = log.writing()?;
             let mut learnt = Vec::new();
             for key in &delta.gone {
-                writing.write(GONE, key, &[])?;
+                write(&mut writing, GONE, key, &[])?;
                 learnt.push((*key, None));
             }
             for (key, row) in &delta.kept {
-                learnt.push((*key, Some(writing.write(KEPT, key, row)?)));
+                learnt.push((*key, Some(write(&mut writing, KEPT, key, row)?)));
             }
             log.length = writing.end()?;
             for (key, place) in learnt {
@@ -139,7 +135,7 @@ impl Windows {
         let mut writing = log.writing()?;
         for key in self.rows.keys() {
             let row = self.row(key)?.unwrap_or_default();
-            rows.insert(*key, writing.write(KEPT, key, &row)?);
+            rows.insert(*key, write(&mut writing, KEPT, key, &row)?);
         }
         log.length = writing.end()?;
         self.rows = rows;
@@ -184,60 +180,23 @@ impl Log {
 
     /// To write behind what counts.
     fn writing(&self) -> Result<Writing<'_>, Fault> {
-        self.file
-            .set_len(self.length)
-            .map_err(Fault::io(&self.path))?;
-        Ok(Writing {
-            log: self,
-            at: self.length,
-            bytes: Vec::new(),
-        })
+        Writing::behind(&self.file, &self.path, self.length)
     }
 }
 
-/// Records on their way behind the log's end.
-struct Writing<'l> {
-    log: &'l Log,
-    /// Where `bytes` go.
-    at: u64,
-    bytes: Vec<u8>,
-}
-
-impl Writing<'_> {
-    /// Where the record lies, and how many bytes it has.
-    fn write(&mut self, ticket: u64, key: &RowKey, row: &[u8]) -> Result<(u64, u64), Fault> {
-        // A key is three numbers: the encoder has no reason to fail.
-        let mut content = postcard::to_stdvec(key).unwrap_or_default();
-        content.extend_from_slice(row);
-        let at = self.at + self.bytes.len() as u64;
-        let record = Record {
-            ticket,
-            flags: 0,
-            bytes: &content,
-        };
-        record.write(&mut self.bytes);
-        let length = self.at + self.bytes.len() as u64 - at;
-        if self.bytes.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok((at, length))
-    }
-
-    fn flush(&mut self) -> Result<(), Fault> {
-        let written = self.log.file.write_all_at(&self.bytes, self.at);
-        written.map_err(Fault::io(&self.log.path))?;
-        self.at += self.bytes.len() as u64;
-        self.bytes.clear();
-        Ok(())
-    }
-
-    /// All of it is durable; returns the end.
-    fn end(mut self) -> Result<u64, Fault> {
-        self.flush()?;
-        self.log
-            .file
-            .sync_data()
-            .map_err(Fault::io(&self.log.path))?;
-        Ok(self.at)
-    }
+/// Where the record lies, and how many bytes it has.
+fn write(
+    writing: &mut Writing<'_>,
+    ticket: u64,
+    key: &RowKey,
+    row: &[u8],
+) -> Result<(u64, u64), Fault> {
+    // A key is three numbers: the encoder has no reason to fail.
+    let mut content = postcard::to_stdvec(key).unwrap_or_default();
+    content.extend_from_slice(row);
+    writing.write(&Record {
+        ticket,
+        flags: 0,
+        bytes: &content,
+    })
 }

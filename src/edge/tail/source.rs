@@ -23,7 +23,8 @@ use super::packed::{Packing, Unpacker};
 use super::{Settings, SourceStatus};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, InputId, SourceKey, Timestamp};
-use crate::flow::lines::{self, Framing, Pool, Run, Splitter};
+use crate::flow::lines::{self, Framing, Run, Splitter};
+use crate::flow::pool::Pool;
 
 /// Bytes asked for in one read, and so about the largest batch of a file with short lines: large enough that costs
 /// per batch vanish, small enough to stay in a core's second-level cache on its way through the engine.

@@ -36,7 +36,7 @@ use super::trouble::Troubles;
 use super::{Error, InputStatus, Settings, Snapshot, WatchMode};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Head, InputId, SourceKey, Timestamp};
-use crate::flow::lines::Pool;
+use crate::flow::pool::Pool;
 use undecided::Undecided;
 
 /// Scans in a row without news after which nothing more is expected of a file that was renamed away: 10 s by
