@@ -90,7 +90,10 @@ impl Output {
         while let Some(first) = documents.items.get(*from) {
             // Neighbours that go to one index are one write.
             let rest = documents.items.get(*from..).unwrap_or_default();
-            let run = rest.iter().take_while(|item| item.index == first.index);
+            let index = documents.index_of(first);
+            let run = rest
+                .iter()
+                .take_while(|item| documents.index_of(item) == index);
             let (count, end) = run.fold((0, first.lines.start), |(count, end), item| {
                 (count + 1, end.max(item.lines.end))
             });
@@ -98,7 +101,7 @@ impl Output {
                 .bytes
                 .get(first.lines.start..end)
                 .unwrap_or_default();
-            self.append_lines(&first.index, lines)?;
+            self.append_lines(index, lines)?;
             *from += count;
         }
         Ok(())
@@ -112,7 +115,7 @@ impl Output {
         Ok(())
     }
 
-    fn append_lines(&mut self, index: &Arc<str>, lines: &[u8]) -> Result<(), Error> {
+    fn append_lines(&mut self, index: &str, lines: &[u8]) -> Result<(), Error> {
         let path = path(&self.folder, index);
         let error = |doing| {
             let path = path.clone();
@@ -129,7 +132,7 @@ impl Output {
                 open.sync(&self.folder, &oldest)?;
             }
             let open = Open::new(&path).map_err(error("open"))?;
-            self.open.insert(index.clone(), open);
+            self.open.insert(index.into(), open);
         }
         let Some(open) = self.open.get_mut(index) else {
             return Ok(());
@@ -231,21 +234,22 @@ fn path(folder: &Path, index: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::document::Item;
+    use crate::flow::document::Action;
 
     fn documents(items: &[(&str, &str)]) -> Documents {
         let mut documents = Documents::default();
-        for (key, (index, lines)) in (0..).zip(items) {
-            let start = documents.bytes.len();
-            documents.bytes.extend_from_slice(lines.as_bytes());
-            documents.items.push(Item {
-                index: Arc::from(*index),
-                key,
-                lines: start..documents.bytes.len(),
-                action_length: 0,
+        for (key, (index, source)) in (0..).zip(items) {
+            documents.add(Action::Create, index, "id", key, |out| {
+                out.extend_from_slice(source.as_bytes());
             });
         }
         documents
+    }
+
+    /// A file's lines without what they have in common.
+    fn sources(folder: &Path, file: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        text.lines().skip(1).step_by(2).map(str::to_owned).collect()
     }
 
     fn append(output: &mut Output, items: &[(&str, &str)]) {
@@ -262,14 +266,13 @@ mod tests {
         };
         append(
             &mut Output::open(&settings).unwrap(),
-            &[("a", "1\n"), ("a", "2\n"), ("b", "3\n"), ("a", "4\n")],
+            &[("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")],
         );
         let mut output = Output::open(&settings).unwrap();
-        append(&mut output, &[("b", "5\n")]);
+        append(&mut output, &[("b", "5")]);
         output.sync().unwrap();
-        let read = |name| std::fs::read_to_string(settings.path.join(name)).unwrap();
-        assert_eq!(read("a.ndjson"), "1\n2\n4\n");
-        assert_eq!(read("b.ndjson"), "3\n5\n");
+        assert_eq!(sources(&settings.path, "a.ndjson"), ["1", "2", "4"]);
+        assert_eq!(sources(&settings.path, "b.ndjson"), ["3", "5"]);
     }
 
     #[test]
@@ -280,12 +283,11 @@ mod tests {
         })
         .unwrap();
         let names: Vec<String> = (0..OPEN_MAX * 2).map(|n| format!("i{n}")).collect();
-        let items: Vec<_> = names.iter().map(|name| (name.as_str(), "x\n")).collect();
+        let items: Vec<_> = names.iter().map(|name| (name.as_str(), "x")).collect();
         append(&mut output, &items);
         append(&mut output, &items);
         assert!(output.open.len() <= OPEN_MAX);
-        let first = std::fs::read_to_string(folder.path().join("i0.ndjson")).unwrap();
-        assert_eq!(first, "x\nx\n");
+        assert_eq!(sources(folder.path(), "i0.ndjson"), ["x", "x"]);
     }
 
     #[test]
@@ -297,24 +299,21 @@ mod tests {
         .unwrap();
         let obstacle = folder.path().join("b.ndjson");
         std::fs::create_dir(&obstacle).unwrap();
-        let documents = documents(&[("a", "1\n"), ("b", "2\n")]);
+        let documents = documents(&[("a", "1"), ("b", "2")]);
         let mut from = 0;
         output.append(&documents, &mut from).unwrap_err();
         assert_eq!(from, 1);
         std::fs::remove_dir(&obstacle).unwrap();
         output.append(&documents, &mut from).unwrap();
-        let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(
-            (read("a.ndjson"), read("b.ndjson")),
-            ("1\n".into(), "2\n".into())
-        );
+        assert_eq!(sources(folder.path(), "a.ndjson"), ["1"]);
+        assert_eq!(sources(folder.path(), "b.ndjson"), ["2"]);
     }
 
     /// Whatever a kill leaves of the last document: what is written behind it stands on its own.
     #[test]
     fn what_a_crash_cut_short_is_cut_off() {
         let whole = "{\"create\":{\"_id\":\"1\"}}\n{\"a\":1}\n";
-        let next = "{\"index\":{\"_id\":\"2\"}}\n{\"b\":2}\n";
+        let next = "{\"create\":{\"_index\":\"a\",\"_id\":\"id\"}}\n{\"b\":2}\n";
         let long = format!(
             "{{\"create\":{{\"_id\":\"3\"}}}}\n{{\"c\":\"{}\"}}\n",
             "x".repeat(200_000)
@@ -327,7 +326,7 @@ mod tests {
                 let file = path.join("a.ndjson");
                 std::fs::write(&file, format!("{whole}{}", &last[..cut])).unwrap();
                 let mut output = Output::open(&Settings { path }).unwrap();
-                append(&mut output, &[("a", next)]);
+                append(&mut output, &[("a", "{\"b\":2}")]);
                 let found = std::fs::read_to_string(&file).unwrap();
                 assert_eq!(found, format!("{whole}{next}"), "cut at {cut}");
             }

@@ -11,7 +11,8 @@ mod prediction;
 mod window;
 
 use std::ops::Range;
-use std::sync::Arc;
+
+use memchr::memmem;
 
 use crate::flow::alert::{Event, Notice};
 use crate::flow::event::Timestamp;
@@ -39,11 +40,12 @@ pub struct Documents {
     pub notices: Vec<Notice>,
 }
 
-/// One document's place in [`Documents::bytes`].
+/// How an action line names the index: first in it.
+const INDEX_MEMBER: &[u8] = b"{\"_index\":\"";
+
+/// One document's place in [`Documents::bytes`]. Where it goes is in its action line: [`Documents::index_of`].
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// The index it goes to.
-    pub index: Arc<str>,
     /// Hash of index and `_id`: two items with the same key never travel in requests in flight together.
     pub key: u64,
     /// Action line, line feed, source line, line feed.
@@ -77,7 +79,7 @@ impl Documents {
     pub fn add(
         &mut self,
         action: Action,
-        index: &Arc<str>,
+        index: &str,
         id: &str,
         key: u64,
         write: impl FnOnce(&mut Vec<u8>),
@@ -85,10 +87,11 @@ impl Documents {
         let start = self.bytes.len();
         let out = &mut self.bytes;
         out.extend_from_slice(match action {
-            Action::Create => b"{\"create\":{\"_index\":\"",
-            Action::Index { .. } => b"{\"index\":{\"_index\":\"",
-            Action::Update => b"{\"update\":{\"_index\":\"",
+            Action::Create => b"{\"create\":",
+            Action::Index { .. } => b"{\"index\":",
+            Action::Update => b"{\"update\":",
         });
+        out.extend_from_slice(INDEX_MEMBER);
         // Index names and ids are ours: letters, digits, `-`, `_` and `.`, nothing to escape.
         out.extend_from_slice(index.as_bytes());
         out.extend_from_slice(b"\",\"_id\":\"");
@@ -105,11 +108,22 @@ impl Documents {
         out.push(b'\n');
         let lines = start..out.len();
         self.items.push(Item {
-            index: Arc::clone(index),
             key,
             lines,
             action_length,
         });
+    }
+
+    /// The index a document goes to, as its action line has it.
+    #[must_use]
+    pub fn index_of(&self, item: &Item) -> &str {
+        let lines = self.bytes.get(item.lines.clone()).unwrap_or_default();
+        let action = lines.get(..item.action_length).unwrap_or_default();
+        let named = memmem::find(action, INDEX_MEMBER)
+            .and_then(|at| action.get(at + INDEX_MEMBER.len()..))
+            .unwrap_or_default();
+        let name = named.split(|byte| *byte == b'"').next();
+        std::str::from_utf8(name.unwrap_or_default()).unwrap_or_default()
     }
 }
 

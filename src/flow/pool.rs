@@ -39,7 +39,7 @@ impl Pool {
     }
 
     /// An empty buffer with this capacity or more, if one has come back.
-    pub(super) fn take(&self, capacity: usize) -> Option<Vec<u8>> {
+    pub(crate) fn take(&self, capacity: usize) -> Option<Vec<u8>> {
         if !self.capacities.contains(&capacity) {
             return None;
         }
@@ -57,7 +57,7 @@ impl Pool {
     }
 
     /// The bytes of a buffer that comes back when the last of their owners drops them.
-    pub(super) fn lend(&self, buffer: Vec<u8>) -> Bytes {
+    pub(crate) fn lend(&self, buffer: Vec<u8>) -> Bytes {
         if self.capacities.contains(&buffer.capacity()) {
             Bytes::from_owner(Lent {
                 buffer,

@@ -1,7 +1,8 @@
 //! The journal as a source: follows the durable end and hands the engine batches of lines, read back from disk.
 //!
 //! A batch holds payloads of one kind back to back. Offsets count payload bytes, so `base + index` is true for every byte
-//! of it, whatever records it was put together from. Every checksum is verified again on the way.
+//! of it, whatever records it was put together from. Every checksum is verified again on the way. The payloads are moved
+//! together in the buffer they were read into, which comes back when the engine is done with it.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use memchr::{memchr, memrchr};
 use tokio::sync::{mpsc, watch};
 
@@ -17,10 +18,12 @@ use super::record::{HEADER_LENGTH, Header};
 use super::{Error, Settings, segment};
 use crate::flow::engine::Intake;
 use crate::flow::event::{Batch, Head, InputId, Kind, SourceKey};
+use crate::flow::pool::Pool;
 
 /// Bytes of a batch, save where one line is longer: enough to make the cost of a batch vanish, little enough that a few in
-/// the channel are no memory to speak of.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// the channel are no memory to speak of, and that the documents made of them find their room again
+/// ([`Budget`](crate::edge::budget::Budget)).
+const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// When to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +149,7 @@ struct Cursor {
     open: Option<Open>,
     /// Of a payload larger than a batch: its kind, and what is still to be handed out.
     rest: (Option<Kind>, Bytes),
+    pool: Pool,
 }
 
 /// The segment being read.
@@ -167,6 +171,7 @@ impl Cursor {
             offset,
             open: None,
             rest: (None, Bytes::new()),
+            pool: Pool::default(),
         }
     }
 
@@ -200,7 +205,7 @@ impl Cursor {
                 continue;
             }
             let start = open.offset;
-            let (kind, payloads) = read_run(open, end)?;
+            let (kind, mut payloads) = read_run(open, end, &self.pool)?;
             if payloads.is_empty() {
                 // Read to the end of the segment; its successor begins at this offset or, after a gap, later.
                 let (base, past) = (open.base, open.offset);
@@ -212,12 +217,9 @@ impl Cursor {
                 continue;
             }
             // The first record may have begun before the head: a batch ended inside it.
-            let payloads_length = payloads.len();
             let skip = usize::try_from(self.offset - start).unwrap_or(usize::MAX);
-            self.rest = (
-                kind,
-                Bytes::from(payloads).split_off(skip.min(payloads_length)),
-            );
+            payloads.advance(skip.min(payloads.len()));
+            self.rest = (kind, payloads);
             return Ok(true);
         }
         Ok(false)
@@ -234,8 +236,8 @@ impl Open {
     }
 
     /// Bytes of the file from the next record on: `size`, or fewer at its end.
-    fn read(&self, size: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; size];
+    fn read(&self, size: usize, mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        bytes.resize(size, 0);
         let mut filled = 0;
         while let Some(free) = bytes.get_mut(filled..)
             && !free.is_empty()
@@ -251,6 +253,16 @@ impl Open {
         Ok(bytes)
     }
 
+    /// Bytes of the file from the next record on.
+    fn left(&self) -> Result<usize, Error> {
+        let length = self
+            .file
+            .metadata()
+            .map_err(Error::io("read", &self.path))?;
+        let left = length.len().saturating_sub(self.position);
+        Ok(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
     /// Goes past the next record.
     fn pass(&mut self, header: &Header) {
         self.position += HEADER_LENGTH as u64 + u64::from(header.length);
@@ -260,7 +272,7 @@ impl Open {
     /// Goes to the record that holds `offset`, by the headers alone.
     fn seek(&mut self, offset: u64) -> Result<(), Error> {
         loop {
-            let head = self.read(HEADER_LENGTH)?;
+            let head = self.read(HEADER_LENGTH, Vec::new())?;
             let Some(header) = head.first_chunk().and_then(Header::decode) else {
                 return if head.is_empty() {
                     Ok(())
@@ -291,7 +303,7 @@ fn open_at(folder: &Path, offset: u64) -> Result<Open, Error> {
     for (base, path) in candidates.by_ref().take(2) {
         let mut found = open_segment(path, base)?;
         found.seek(offset)?;
-        let is_past_its_end = found.read(1)?.is_empty();
+        let is_past_its_end = found.read(1, Vec::new())?.is_empty();
         open = Some(found);
         if !is_past_its_end {
             break;
@@ -323,44 +335,55 @@ fn open_segment(path: PathBuf, base: u64) -> Result<Open, Error> {
 }
 
 /// The payloads, back to back, of the next records of one kind below `end`; empty at the end of the segment.
-fn read_run(open: &mut Open, end: u64) -> Result<(Option<Kind>, Vec<u8>), Error> {
-    let mut bytes = open.read(HEADER_LENGTH + BATCH_BYTES_MAX)?;
+fn read_run(open: &mut Open, end: u64, pool: &Pool) -> Result<(Option<Kind>, Bytes), Error> {
+    let buffer = pool.take(BATCH_BYTES_MAX);
+    let mut bytes = open.read(BATCH_BYTES_MAX, buffer.unwrap_or_default())?;
     let first = bytes.first_chunk().and_then(Header::decode);
-    if let Some(header) = first
-        && header.length as usize > BATCH_BYTES_MAX
-    {
-        bytes = open.read(HEADER_LENGTH + header.length as usize)?;
+    let needed = first.map_or(0, |header| HEADER_LENGTH + header.length as usize);
+    if needed > bytes.len() {
+        // A length that is damaged must not take memory for what is not there.
+        bytes = open.read(needed.min(open.left()?), bytes)?;
     }
-    let mut payloads = Vec::with_capacity(bytes.len());
     let mut kind = None;
-    let mut rest = bytes.as_slice();
-    while open.offset < end && !rest.is_empty() {
-        let (header, payload, after) = match split_record(rest, open.offset) {
-            Ok(record) => record,
+    // Where the next record begins, and where its payload belongs: the first one's is there already.
+    let (mut at, mut to) = (0, HEADER_LENGTH);
+    while open.offset < end && at < bytes.len() {
+        let header = match check_record(bytes.get(at..).unwrap_or_default(), open.offset) {
+            Ok(header) => header,
             // What is good goes out first; the bad record is met again, then at the front.
-            Err(_) if !payloads.is_empty() => break,
+            Err(_) if at > 0 => break,
             Err(reason) => return Err(open.damaged(reason)),
         };
-        if payloads.is_empty() {
+        if at == 0 {
             kind = header.kind;
         } else if header.kind != kind {
             break;
         }
-        payloads.extend_from_slice(payload);
+        let (start, length) = (at + HEADER_LENGTH, header.length as usize);
+        if to < start {
+            bytes.copy_within(start..start + length, to);
+        }
+        (at, to) = (start + length, to + length);
         open.pass(&header);
-        rest = after;
     }
+    if at == 0 {
+        return Ok((None, Bytes::new()));
+    }
+    bytes.truncate(to);
+    let mut payloads = pool.lend(bytes);
+    payloads.advance(HEADER_LENGTH);
     Ok((kind, payloads))
 }
 
-/// The record at the front, verified, and what is behind it.
-fn split_record(bytes: &[u8], offset: u64) -> Result<(Header, &[u8], &[u8]), &'static str> {
+/// The header of the record at the front, once the whole record is verified.
+fn check_record(bytes: &[u8], offset: u64) -> Result<Header, &'static str> {
     let (head, rest) = bytes
         .split_first_chunk()
         .ok_or("the file ends inside a record's header")?;
     let header = Header::decode(head).ok_or("not a record")?;
-    let parts = rest.split_at_checked(header.length as usize);
-    let (payload, rest) = parts.ok_or("the file ends inside a record")?;
+    let payload = rest
+        .get(..header.length as usize)
+        .ok_or("the file ends inside a record")?;
     let mut check = header.check();
     check.update(payload);
     if !check.agrees() {
@@ -369,7 +392,7 @@ fn split_record(bytes: &[u8], offset: u64) -> Result<(Header, &[u8], &[u8]), &'s
     if header.offset != offset {
         return Err("a record from another place");
     }
-    Ok((header, payload, rest))
+    Ok(header)
 }
 
 /// How much of `bytes` makes a batch: whole lines.

@@ -20,6 +20,9 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// A refused body is read on for so long, so that its client sees the answer; nobody may hold us up by it.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
+/// Bytes set aside for a body before they are here, at most.
+const PROMISE_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes unpacked between two looks at the limits.
 const PIECE: usize = 64 * 1024;
 
@@ -93,6 +96,7 @@ pub(super) async fn read(
     share: &mut Share,
     counters: &Counters,
 ) -> Result<Bytes, Refusal> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let reading = async {
         let mut whole = Vec::new();
         while let Some(data) = next(&mut body).await? {
@@ -101,8 +105,13 @@ pub(super) async fn read(
                 return Err(Refusal::TooLarge { bytes_max });
             }
             share.grow(data.len())?;
-            if whole.is_empty() && body.is_end_stream() {
-                return Ok(data);
+            if whole.is_empty() {
+                if body.is_end_stream() {
+                    return Ok(data);
+                }
+                // Room for what is announced, so that a body is not copied again and again as it grows; within reason,
+                // since it is only a promise.
+                whole.reserve(announced.min(PROMISE_BYTES_MAX));
             }
             whole.extend_from_slice(&data);
         }

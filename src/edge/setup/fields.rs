@@ -178,7 +178,7 @@ fn documents(task: Task, answers: [&str; 2]) -> Vec<(String, Value)> {
         } else if let Some(part) = source.pointer_mut("/script/params") {
             source = part.take();
         }
-        (item.index.to_string(), source)
+        (out.index_of(item).to_owned(), source)
     };
     out.items.iter().map(document).collect()
 }

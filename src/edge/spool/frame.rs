@@ -11,7 +11,6 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
@@ -190,8 +189,6 @@ pub(super) fn find(bytes: &[u8]) -> Option<usize> {
 
 /// `None` if the table's lengths are not those of `lines_length` bytes of lines.
 fn items(table: &[u8], lines_length: usize) -> Option<Vec<Item>> {
-    // Where a document goes is in its action line: of what comes from here, nobody asks by the item.
-    let index: Arc<str> = Arc::from("");
     let mut start = 0;
     let mut items = Vec::with_capacity(table.len() / ENTRY_LENGTH);
     let mut rest = table;
@@ -205,7 +202,6 @@ fn items(table: &[u8], lines_length: usize) -> Option<Vec<Item>> {
             return None;
         }
         items.push(Item {
-            index: Arc::clone(&index),
             key: u64::from_le_bytes(*key),
             lines: start..end,
             action_length,

@@ -16,15 +16,9 @@ fn documents(ids: impl IntoIterator<Item = u64>) -> Documents {
     let mut documents = Documents::default();
     for id in ids {
         let noise = blake3::hash(&id.to_le_bytes()).to_hex();
-        documents.add(
-            Action::Create,
-            &"i".into(),
-            &id.to_string(),
-            id ^ 0x77,
-            |out| {
-                out.extend_from_slice(format!("{{\"n\":{id},\"x\":\"{noise}\"}}").as_bytes());
-            },
-        );
+        documents.add(Action::Create, "i", &id.to_string(), id ^ 0x77, |out| {
+            out.extend_from_slice(format!("{{\"n\":{id},\"x\":\"{noise}\"}}").as_bytes());
+        });
     }
     documents
 }

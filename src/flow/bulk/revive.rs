@@ -27,7 +27,6 @@ pub fn revive(letter: &DeadLetter, documents: &mut Documents) -> bool {
     out.push(b'\n');
     documents.items.push(Item {
         key: BuildHasherDefault::<DefaultHasher>::default().hash_one((&target.index, &target.id)),
-        index: target.index.into(),
         lines: start..documents.bytes.len(),
         action_length,
     });

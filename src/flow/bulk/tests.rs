@@ -17,7 +17,6 @@ fn documents(operation: &str, keys: impl IntoIterator<Item = u64>) -> Documents 
         documents.bytes.extend_from_slice(action.as_bytes());
         documents.bytes.extend_from_slice(b"{\"a\":1}\n");
         documents.items.push(Item {
-            index: "i".into(),
             key,
             lines: start..documents.bytes.len(),
             action_length: action.len(),
@@ -122,7 +121,7 @@ fn a_refused_document_revives_as_it_was() {
     let places = |documents: &Documents| -> Vec<_> {
         let items = documents.items.iter();
         items
-            .map(|item| (item.index.clone(), item.lines.clone(), item.action_length))
+            .map(|item| (item.lines.clone(), item.action_length))
             .collect()
     };
     assert_eq!(places(&revived), places(&sent));

@@ -122,12 +122,12 @@ fn rules_read_what_the_documents_say() {
         .unwrap();
     assert_eq!(sliced["slice"]["value"], "DE");
     assert_eq!(sliced["alert"]["support"], 5, "recall is of five");
-    let index = out
+    let alert = out
         .items
         .iter()
-        .find(|item| item.index.contains("alerts"))
+        .find(|item| out.index_of(item).contains("alerts"))
         .unwrap();
-    assert_eq!(&*index.index, "modelbeat-alerts-2026.11");
+    assert_eq!(out.index_of(alert), "modelbeat-alerts-2026.11");
 }
 
 /// 60 predictions an hour, half of them fraud at a score of 0.9; in the ninth hour all of them.

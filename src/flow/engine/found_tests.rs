@@ -52,7 +52,7 @@ fn an_expired_prediction_keeps_the_key_of_its_document() {
     let keys: Vec<u64> = out
         .items
         .iter()
-        .filter(|item| item.index.contains("predictions"))
+        .filter(|item| out.index_of(item).contains("predictions"))
         .map(|item| item.key)
         .collect();
     assert!(

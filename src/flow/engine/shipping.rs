@@ -86,7 +86,7 @@ impl Engine {
     fn ship_pending(
         &self,
         ticket: Ticket,
-        index: &Index,
+        index: &str,
         write_head: impl FnOnce(&mut Vec<u8>),
         out: &mut Documents,
     ) {

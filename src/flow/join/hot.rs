@@ -2,8 +2,9 @@
 //!
 //! Predictions arrive in order and leave in order (the horizon runs from arrival), so there are no holes and nothing is
 //! copied as the queue grows. A hash index leads from the join key to the first prediction that has it; others with the
-//! same key (another model, another version) are chained behind it in order of arrival. Driven by [`super::Opens`],
-//! which also knows what lies on disk.
+//! same key (another model, another version) are chained behind it in order of arrival. Entries of predictions that have
+//! left stay in the index until it is full: a removal each would be one more place in memory to wait for. Driven by
+//! [`super::Opens`], which also knows what lies on disk.
 
 use std::collections::VecDeque;
 
@@ -18,8 +19,8 @@ const SEGMENT_BITS_MAX: u32 = 12;
 /// Parts of the bound a segment may have: whole segments leave memory, so they must be small beside it.
 const SEGMENTS_LEAST: usize = 16;
 
-/// An index entry: a number, and a byte for the hash table itself.
-const INDEX_ENTRY_BYTES: usize = 5;
+/// An index entry, and a byte for the hash table itself.
+const INDEX_ENTRY_BYTES: usize = size_of::<Entry>() + 1;
 
 /// The newest predictions, oldest first.
 #[derive(Debug)]
@@ -30,10 +31,41 @@ pub(super) struct Hot {
     popped: usize,
     segment_bits: u32,
     segments: VecDeque<Vec<Open>>,
-    /// The low halves of tickets: there are never 2³² predictions in memory at once.
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
     /// Bytes of class scores behind the predictions.
     scores_bytes: usize,
+}
+
+/// The first prediction that has a key, or had it when it was here.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Low half of its ticket: there are never 2³² predictions in memory at once.
+    low: u32,
+    /// Of the key, so that neither a larger table nor nearly any look-up must ask the predictions for theirs.
+    mark: u32,
+}
+
+impl Entry {
+    fn of(key: Key, ticket: Ticket) -> Self {
+        Self {
+            low: low_half(ticket),
+            mark: mark(key),
+        }
+    }
+
+    fn hash(&self) -> u64 {
+        spread(self.mark)
+    }
+}
+
+/// Half of a key's hash.
+const fn mark(key: Key) -> u32 {
+    low_half(key.hash() >> 32)
+}
+
+/// A hash table looks at the upper bits, too. The factor is 2⁶⁴ by the golden ratio (Knuth, volume 3, 6.4).
+const fn spread(mark: u32) -> u64 {
+    (mark as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Hot {
@@ -80,14 +112,17 @@ impl Hot {
 
     /// The tickets of the predictions with this key, oldest first.
     pub(super) fn find(&self, key: Key) -> impl Iterator<Item = Ticket> {
-        let has_key = |low: &u32| {
-            self.get(self.whole(*low))
-                .is_some_and(|open| open.key == key)
+        let mark = mark(key);
+        let has_key = |entry: &Entry| {
+            entry.mark == mark
+                && self
+                    .get(self.whole(entry.low))
+                    .is_some_and(|open| open.key == key)
         };
         let first = self
             .index
-            .find(key.hash(), has_key)
-            .map(|low| self.whole(*low));
+            .find(spread(mark), has_key)
+            .map(|entry| self.whole(entry.low));
         std::iter::successors(first, |&ticket| {
             self.get(ticket)
                 .filter(|open| open.next != 0)
@@ -115,22 +150,21 @@ impl Hot {
             }
             return ticket;
         }
-        let Self {
-            base,
-            segment_bits,
-            segments,
-            index,
-            ..
-        } = self;
-        let hash_of = |low: &u32| {
-            let place = low.wrapping_sub(low_half(*base)) as usize;
-            let segment = segments.get(place >> *segment_bits);
-            segment
-                .and_then(|segment| segment.get(place & ((1 << *segment_bits) - 1)))
-                .map_or(0, |open| open.key.hash())
-        };
-        index.insert_unique(key.hash(), low_half(ticket), hash_of);
+        if self.index.len() == self.index.capacity() {
+            self.forget();
+        }
+        let entry = Entry::of(key, ticket);
+        self.index.insert_unique(entry.hash(), entry, Entry::hash);
         ticket
+    }
+
+    /// Takes the entries of predictions that have left out of the index, and makes room for half as many as stay.
+    fn forget(&mut self) {
+        let first = low_half(self.first());
+        let count = low_half(self.end() - self.first());
+        self.index
+            .retain(|entry| entry.low.wrapping_sub(first) < count);
+        self.index.reserve(self.index.len() / 2, Entry::hash);
     }
 
     /// Takes the oldest prediction away.
@@ -190,19 +224,18 @@ impl Hot {
         self.base + u64::from(low.wrapping_sub(low_half(self.base)))
     }
 
-    /// The prediction that leaves is the oldest of its chain: the index goes on to the next one.
+    /// The prediction that leaves is the oldest of its chain: the index goes on to the next one, if there is one.
     fn unlink(&mut self, ticket: Ticket, open: &Open) {
         self.scores_bytes -= open.scores_bytes();
-        let low = low_half(ticket);
-        if let Ok(entry) = self
+        if open.next == 0 {
+            return;
+        }
+        let left = Entry::of(open.key, ticket);
+        if let Some(entry) = self
             .index
-            .find_entry(open.key.hash(), |&known| known == low)
+            .find_mut(left.hash(), |entry| entry.low == left.low)
         {
-            if open.next == 0 {
-                entry.remove();
-            } else {
-                *entry.into_mut() = low.wrapping_add(open.next);
-            }
+            entry.low = left.low.wrapping_add(open.next);
         }
     }
 

@@ -135,7 +135,8 @@ fn stored(out: &Documents) -> BTreeMap<String, Value> {
         let source: Value = serde_json::from_slice(source).expect("a source line is JSON");
         let operation = action.as_object().and_then(|action| action.values().next());
         let id = operation.and_then(|operation| operation["_id"].as_str());
-        let key = format!("{}/{}", item.index, id.expect("every document has an id"));
+        let index = out.index_of(item);
+        let key = format!("{index}/{}", id.expect("every document has an id"));
         stored.insert(key, source);
     }
     stored

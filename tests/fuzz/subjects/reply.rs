@@ -1,7 +1,5 @@
 //! The reply to a `_bulk` request: whatever it is, every document is stored, superseded, sent again or refused, once.
 
-use std::sync::Arc;
-
 use modelbeat::flow::bulk::Lane;
 use modelbeat::flow::document::{Documents, Item};
 
@@ -42,14 +40,12 @@ pub(crate) fn reply(input: &[u8]) {
 
 fn documents(count: u64) -> Documents {
     let mut documents = Documents::default();
-    let index: Arc<str> = "i".into();
     for key in 0..count {
         let start = documents.bytes.len();
         let action = format!("{{\"create\":{{\"_index\":\"i\",\"_id\":\"{key}\"}}}}\n");
         documents.bytes.extend_from_slice(action.as_bytes());
         documents.bytes.extend_from_slice(b"{\"a\":1}\n");
         documents.items.push(Item {
-            index: index.clone(),
             key,
             lines: start..documents.bytes.len(),
             action_length: action.len(),

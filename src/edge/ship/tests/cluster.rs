@@ -218,7 +218,6 @@ pub(super) fn documents(ids: impl IntoIterator<Item = u64>) -> Documents {
             .bytes
             .extend_from_slice(b"{\"a\":\"some text\"}\n");
         documents.items.push(Item {
-            index: "i".into(),
             key: id,
             lines: start..documents.bytes.len(),
             action_length: action.len(),

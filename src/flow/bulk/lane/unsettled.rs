@@ -28,7 +28,6 @@ impl Lane {
 }
 
 fn documents(bytes: Vec<u8>, places: &[Place], keys: &[u64]) -> Documents {
-    let index = "".into();
     let mut start = 0;
     let items = places
         .iter()
@@ -37,8 +36,6 @@ fn documents(bytes: Vec<u8>, places: &[Place], keys: &[u64]) -> Documents {
             let lines = start..place.end;
             start = place.end;
             Item {
-                // It is in the action line; behind the lane, nobody asks for it otherwise.
-                index: std::sync::Arc::clone(&index),
                 key: *key,
                 lines,
                 action_length: place.action_length,
