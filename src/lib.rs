@@ -16,6 +16,8 @@
 //! nothing under [`flow`] names tokio, reqwest, elasticsearch, files, sockets or a clock.
 //! ARCHITECTURE.md is the long form.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod cli;
 pub mod config;

@@ -1,6 +1,7 @@
 //! Globs to files: what is there now, each file once whatever its names are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -35,8 +36,9 @@ pub(super) struct Finder {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) files: BTreeMap<FileId, (PathBuf, Metadata)>,
-    /// Every name that led to a file.
-    pub(super) paths: BTreeMap<PathBuf, FileId>,
+    /// Every name that led to a file. As it is written: paths are compared part by part, which of a thousand files takes
+    /// longer than asking the disk for them.
+    pub(super) paths: BTreeMap<OsString, FileId>,
     /// Folders and names that could not be looked at: what is missing here may exist.
     pub(super) unreadable: BTreeSet<PathBuf>,
 }
@@ -94,7 +96,7 @@ impl Finder {
                     Ok(metadata) if metadata.is_file() => {
                         let filesystem = filesystems.of(&path, metadata.dev());
                         let id = FileId::of(settings.input, &path, &metadata, filesystem);
-                        found.paths.insert(path.clone(), id);
+                        found.paths.insert(path.clone().into_os_string(), id);
                         if !found.files.contains_key(&id) || current(&id).as_ref() == Some(&path) {
                             found.files.insert(id, (path, metadata));
                         }

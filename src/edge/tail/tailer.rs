@@ -20,7 +20,8 @@ mod arrivals;
 mod known;
 mod undecided;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +79,7 @@ struct Input {
     /// No start before this one left a head.
     first_start: bool,
     scans: u64,
-    by_path: BTreeMap<PathBuf, FileId>,
+    by_path: BTreeMap<OsString, FileId>,
     /// What the last scan could not look at.
     unreadable: BTreeSet<PathBuf>,
     /// Handed over of sources that are gone.
@@ -177,7 +178,7 @@ impl Tailer {
         let ids: Vec<_> = self
             .inputs
             .iter()
-            .filter_map(|input| input.by_path.get(path).copied())
+            .filter_map(|input| input.by_path.get(path.as_os_str()).copied())
             .collect();
         for id in ids {
             self.enqueue(id);
@@ -248,7 +249,9 @@ impl Tailer {
         for input in self.inputs.iter().filter(|input| watches(input)) {
             let own = |id: &FileId| id.input == input.settings.input;
             let files = self.sources.iter().filter(|(id, _)| own(id));
-            let folders = files.filter_map(|(_, source)| source.path.parent().map(Path::to_owned));
+            let folders = files.filter_map(|(_, source)| source.path.parent());
+            let folders: HashSet<_> = folders.map(Path::as_os_str).collect();
+            let folders = folders.into_iter().map(PathBuf::from);
             // Each once: what file system it is on is asked of the disk.
             let folders: BTreeSet<_> = folders.chain(input.finder.roots()).collect();
             for folder in folders {

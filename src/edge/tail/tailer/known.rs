@@ -52,7 +52,7 @@ impl Tailer {
         if source
             .former_path
             .as_ref()
-            .is_some_and(|former| found.paths.contains_key(former))
+            .is_some_and(|former| found.paths.contains_key(former.as_os_str()))
         {
             source.superseded = true;
         }
