@@ -188,8 +188,14 @@ impl Engine {
             return;
         };
         self.begin(now, out);
-        // About what is made of it: a buffer that grows is copied, and all of its pages are new.
-        out.bytes.reserve(3 * batch.bytes.len());
+        // About what is made of it: a buffer that grows is copied, and all of its pages are new. So is one that is empty,
+        // with all that was in it.
+        let room = 3 * batch.bytes.len();
+        if out.bytes.is_empty() && out.bytes.capacity() < room {
+            out.bytes = Vec::with_capacity(room);
+        } else {
+            out.bytes.reserve(room);
+        }
         let kind = batch.kind.or(input.kind);
         if batch.restart {
             self.state.sources.remove(&batch.source);

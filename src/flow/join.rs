@@ -164,7 +164,7 @@ impl Join {
                 if other.series == open.series {
                     return Met::Duplicate(ticket);
                 }
-                if let Some(truth) = other.truth.filter(|truth| truth.shared) {
+                if let Some(truth) = other.truth().filter(|truth| truth.shared) {
                     shared = Some(Early {
                         id: Box::default(),
                         truth,

@@ -108,8 +108,8 @@ impl Lane {
         let first = self.first_unpacked();
         // The next request is likely as long as this one.
         let length = self.building.len();
-        let next = self.bodies.take(length);
-        let next = next.unwrap_or_else(|| Vec::with_capacity(length));
+        let mut next = self.bodies.take_any().unwrap_or_default();
+        next.reserve(length);
         let body = std::mem::replace(&mut self.building, next);
         self.flights.insert(first, std::mem::take(&mut self.keys));
         Some(Request {

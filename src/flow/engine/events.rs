@@ -35,14 +35,16 @@ impl Engine {
             .series(&self.settings.pipeline, model, &prediction.version);
         let slice_set = self.state.tables.slice_set(&prediction.slices);
         let key = Key::of(&prediction.id, prediction.row);
-        let mut open = Open::new(key, prediction.time, now, series, slice_set);
-        open.predicted = self.state.tables.outcome(prediction.predicted.as_ref());
-        open.score = prediction.score;
-        open.scores = prediction
-            .scores
-            .iter()
+        let predicted = self.state.tables.outcome(prediction.predicted.as_ref());
+        let scores = prediction.scores.iter();
+        let scores = scores
             .map(|(class, score)| (self.state.tables.class(class), *score))
             .collect();
+        let open = Open::new(key, prediction.time, now, series, slice_set).saying(
+            predicted,
+            prediction.score,
+            scores,
+        );
         let latency_ms = prediction.latency_ms;
         let (ticket, early) = match self.state.join.predict(open, model) {
             Met::Duplicate(first) => {
@@ -122,7 +124,7 @@ impl Engine {
         let Some(open) = self.state.join.opens.get(ticket) else {
             return;
         };
-        let Some(old) = open.truth else {
+        let Some(old) = open.truth() else {
             self.set_label(ticket, said.truth, beaten::NONE);
             let held = self.state.held.take(ticket);
             self.ship_joined(ticket, &said.actual, held.as_ref(), out);
@@ -143,7 +145,7 @@ impl Engine {
         {
             open.beaten = beaten;
             if wins {
-                open.truth = Some(said.truth);
+                open.set_truth(said.truth);
                 open.revision += u32::from(verdict == Verdict::Corrects);
             }
         }
@@ -164,7 +166,7 @@ impl Engine {
     /// The first label of a prediction.
     fn set_label(&mut self, ticket: Ticket, truth: Truth, beaten: u32) {
         if let Some(open) = self.state.join.opens.get_mut(ticket) {
-            open.truth = Some(truth);
+            open.set_truth(truth);
             open.beaten = beaten;
             open.revision += 1;
         }
@@ -188,9 +190,9 @@ impl Engine {
         };
         versions.seen(open.series, open.time);
         let scored = Scored {
-            predicted: tables.judged(open.predicted),
-            score: open.score,
-            scores: &open.scores,
+            predicted: tables.judged(open.predicted()),
+            score: open.score(),
+            scores: open.scores(),
             latency_ms,
         };
         let place = Place {
@@ -255,9 +257,9 @@ impl Engine {
             return;
         };
         let scored = Scored {
-            predicted: tables.judged(open.predicted),
-            score: open.score,
-            scores: &open.scores,
+            predicted: tables.judged(open.predicted()),
+            score: open.score(),
+            scores: open.scores(),
             latency_ms: None,
         };
         let place = Place {

@@ -162,7 +162,7 @@ impl Engine {
             let Some(open) = self.state.join.opens.pop() else {
                 break;
             };
-            if open.truth.is_none() {
+            if open.truth().is_none() {
                 self.totals.expired += 1;
                 if self.settings.join.mark_expired {
                     let (id, key) = self.name_of_open(&open);
@@ -259,9 +259,10 @@ impl Engine {
 
     fn label_part<'v>(&self, ticket: Ticket, actual: &'v Value<'v>) -> Option<LabelPart<'v>> {
         let open = self.state.join.opens.get(ticket)?;
-        let truth = open.truth?;
+        let truth = open.truth()?;
         let tables = &self.state.tables;
-        let (correct, error) = match (tables.judged(open.predicted), tables.judged(truth.actual)) {
+        let (correct, error) = match (tables.judged(open.predicted()), tables.judged(truth.actual))
+        {
             (Outcome::Class(predicted), Outcome::Class(actual)) => {
                 (Some(predicted == actual), None)
             }

@@ -232,7 +232,7 @@ impl Engine {
         let open = &open;
         let (before, after) = (
             is_right(tables, open, old),
-            is_right(tables, open, open.truth),
+            is_right(tables, open, open.truth()),
         );
         if before == after {
             return;
@@ -246,7 +246,7 @@ impl Engine {
             let Some(other) = join.opens.get(other) else {
                 continue;
             };
-            let Some(theirs) = is_right(tables, other, other.truth) else {
+            let Some(theirs) = is_right(tables, other, other.truth()) else {
                 continue;
             };
             if tables
@@ -282,7 +282,10 @@ impl Engine {
 
 /// Whether a prediction was right; `None` without a label or a usable answer, and for numbers.
 fn is_right(tables: &Tables, open: &Open, truth: Option<Truth>) -> Option<bool> {
-    match (tables.judged(open.predicted), tables.judged(truth?.actual)) {
+    match (
+        tables.judged(open.predicted()),
+        tables.judged(truth?.actual),
+    ) {
         (Outcome::Class(predicted), Outcome::Class(actual)) => Some(predicted == actual),
         _ => None,
     }

@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use crate::flow::event::Timestamp;
 use crate::flow::join::{Key, Open, Ticket};
 
-/// A segment holds 2¹² predictions, about half a mebibyte, unless the bound is too small for that.
+/// A segment holds 2¹² predictions, about 400 KiB, unless the bound is too small for that.
 const SEGMENT_BITS_MAX: u32 = 12;
 
 /// Parts of the bound a segment may have: whole segments leave memory, so they must be small beside it.
@@ -31,6 +31,8 @@ pub(super) struct Hot {
     popped: usize,
     segment_bits: u32,
     segments: VecDeque<Vec<Open>>,
+    /// The room of a segment that has left, for the next one.
+    spare: Vec<Open>,
     index: HashTable<Entry>,
     /// Bytes of class scores behind the predictions.
     scores_bytes: usize,
@@ -78,6 +80,7 @@ impl Hot {
             popped: 0,
             segment_bits,
             segments: VecDeque::new(),
+            spare: Vec::new(),
             index: HashTable::new(),
             scores_bytes: 0,
         }
@@ -96,7 +99,7 @@ impl Hot {
 
     /// Bytes it takes, near enough for a bound.
     pub(super) fn bytes(&self) -> usize {
-        let places = self.segments.len() << self.segment_bits;
+        let places = (self.segments.len() << self.segment_bits) + self.spare.capacity();
         places * size_of::<Open>() + self.scores_bytes + self.index.capacity() * INDEX_ENTRY_BYTES
     }
 
@@ -139,7 +142,8 @@ impl Hot {
         match self.segments.back_mut() {
             Some(last) if last.len() < places => last.push(open),
             _ => {
-                let mut segment = Vec::with_capacity(places);
+                let mut segment = std::mem::take(&mut self.spare);
+                segment.reserve_exact(places);
                 segment.push(open);
                 self.segments.push_back(segment);
             }
@@ -195,16 +199,17 @@ impl Hot {
         {
             return false;
         }
-        let segment = self
+        let mut segment = self
             .segments
             .front_mut()
             .map(std::mem::take)
             .unwrap_or_default();
-        let left = (self.first()..).zip(segment.into_iter().skip(self.popped));
+        let left = (self.first()..).zip(segment.drain(..).skip(self.popped));
         for (ticket, open) in left {
             self.unlink(ticket, &open);
             each(ticket, open);
         }
+        self.spare = segment;
         self.popped = full;
         self.drop_first_segment();
         true
@@ -240,7 +245,12 @@ impl Hot {
     }
 
     fn drop_first_segment(&mut self) {
-        self.segments.pop_front();
+        if let Some(mut segment) = self.segments.pop_front()
+            && segment.capacity() > 0
+        {
+            segment.clear();
+            self.spare = segment;
+        }
         self.base += self.popped as u64;
         self.popped = 0;
     }

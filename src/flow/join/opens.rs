@@ -29,7 +29,7 @@ use crate::flow::join::open::{FRESH, Open, PENDING};
 
 /// Bytes of predictions that every checkpoint writes anew, at most; beyond, the oldest go to disk. A few tens of
 /// thousands: a pipeline with less traffic than that in a horizon never needs the store.
-const STATE_BYTES_MAX: usize = 8 << 20;
+const STATE_BYTES_MAX: usize = 5 << 20;
 
 /// Bytes of a prediction in a checkpoint, usually.
 const ROW_BYTES: usize = 80;

@@ -292,7 +292,7 @@ fn a_label_may_come_first_and_a_shared_one_serves_every_version() {
     else {
         panic!("the label waited for it");
     };
-    join.opens.get_mut(first).unwrap().truth = Some(early.truth);
+    join.opens.get_mut(first).unwrap().set_truth(early.truth);
     let met = join.predict(Open::new(key, Timestamp(0), Timestamp(9), 1, 0), 0);
     assert!(
         matches!(met, Met::New(_, Some(early)) if early.truth == truth),
