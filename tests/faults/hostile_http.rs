@@ -192,7 +192,7 @@ fn slow_clients_are_given_up_and_hinder_nobody() {
             })
         })
         .collect();
-    let before = client.served();
+    client.wait_for_more(20);
     assert_eq!(read_all(&mut unknown).as_deref().map(status_of), Some(401));
     assert_eq!(read_all(&mut in_body).as_deref().map(status_of), Some(408));
     let header_answer = read_all(&mut in_header).unwrap_or_default();
@@ -200,7 +200,6 @@ fn slow_clients_are_given_up_and_hinder_nobody() {
         header_answer.is_empty() || status_of(&header_answer) == 408,
         "{header_answer}"
     );
-    assert!(client.served() > before, "the client was served meanwhile");
     for stream in [in_header, in_body, unknown] {
         stream.shutdown(Shutdown::Both).ok();
     }
@@ -256,9 +255,11 @@ fn under_attack_memory_stays_bounded_and_everyone_else_is_served() {
                 let (address, bytes) = (address.clone(), Arc::clone(&bytes));
                 thread::spawn(move || {
                     for _ in 0..2 {
-                        // 413, or 429 when too much is under way; a client that goes on sending may be cut off.
+                        // 413, or 429 when too much is under way, or 408 where sending takes too long; a client that goes on
+                        // sending may be cut off.
                         let status = send(&address, &bytes).as_deref().map(status_of);
-                        assert!(matches!(status, None | Some(400 | 413 | 429)), "{status:?}");
+                        let is_refused = matches!(status, None | Some(400 | 408 | 413 | 429));
+                        assert!(is_refused, "{status:?}");
                     }
                 })
             })

@@ -95,7 +95,10 @@ fn a_file_that_is_watched_is_read_when_it_has_changed() {
     story
         .home
         .append("logs/a.jsonl", &format!("{}\n", prediction("f-1", 1)));
-    story.wait_for_name(&mut agent, "gen-watched");
+    // Its own document: that of a window, or of `f-0`, may have the name before this line is read.
+    agent.wait_until_equal("names of f-1", &vec!["gen-watched".to_owned()], || {
+        story.names_of("f-1")
+    });
     let ended = agent.stop().expect_code(0);
     // Where, what and what to do, as `check` has it.
     ended.expect_words(&[
@@ -174,6 +177,15 @@ impl Story {
         self.write(&text);
         hang_up(agent);
         agent.wait_for_line(&sign);
+    }
+
+    /// Under whose settings the documents of this prediction were written.
+    fn names_of(&self, id: &str) -> Vec<String> {
+        let written = Written::read(&self.home.path("out"));
+        let own = written.of("modelbeat.prediction");
+        let own = own.filter(|document| document["prediction"]["id"] == id);
+        let names = own.filter_map(|document| document["agent"]["name"].as_str());
+        names.map(str::to_owned).collect()
     }
 
     /// Documents are written under the name of the settings that run.

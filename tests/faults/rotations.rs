@@ -14,8 +14,9 @@ fn a_log_renamed_while_it_is_written_is_read_to_its_end() {
         scene.rename(LOG, &format!("logs/events.jsonl.{round}"));
         // The server has the old file open still.
         scene.write_some();
-        scene.reopen(LOG);
+        let before = scene.reopen(LOG);
         scene.write_some();
+        scene.wait_until_known(before);
     }
     scene.while_killed(|scene| {
         scene.rename(LOG, "logs/events.jsonl.killed");
@@ -99,8 +100,9 @@ fn a_log_deleted_while_it_is_open_and_made_again_is_read_to_its_end_and_from_its
     for _ in 0..3 {
         fs::remove_file(scene.home.path(LOG)).expect("delete");
         scene.write_some();
-        scene.reopen(LOG);
+        let before = scene.reopen(LOG);
         scene.write_some();
+        scene.wait_until_known(before);
     }
     // Stopped, nobody holds the old file open: many file systems give the next one its inode.
     let log = scene.server_log();

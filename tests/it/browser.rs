@@ -52,6 +52,8 @@ pub(crate) struct Page {
     /// Scheme, host and port of what was opened last.
     origin: String,
     complaints: Vec<String>,
+    /// Somebody has looked at its last complaints.
+    is_closed: bool,
     /// Its profile, and what it says.
     home: TempDir,
 }
@@ -88,6 +90,7 @@ impl Page {
             session: String::new(),
             origin: String::new(),
             complaints: Vec::new(),
+            is_closed: false,
             home,
         };
         page.attach();
@@ -137,6 +140,14 @@ impl Page {
         // The answer comes behind all that happened before it.
         self.evaluate("0");
         std::mem::take(&mut self.complaints)
+    }
+
+    /// What the page did wrong until now; what it does before it is gone is nobody's business any more.
+    #[track_caller]
+    pub(crate) fn close(mut self) -> Vec<String> {
+        let complaints = self.take_complaints();
+        self.is_closed = true;
+        complaints
     }
 
     fn attempt(&mut self, expression: &str) -> Result<Value, String> {
@@ -202,6 +213,8 @@ impl Drop for Page {
     fn drop(&mut self) {
         let complaints = if thread::panicking() {
             eprintln!("chromium said:\n{}", self.said());
+            Vec::new()
+        } else if self.is_closed {
             Vec::new()
         } else {
             self.take_complaints()
@@ -294,11 +307,11 @@ mod tests {
 
     #[test]
     fn a_browser_sees_what_a_page_does_wrong() {
-        let mut page = Page::open(
+        let page = Page::open(
             "data:text/html,<script>console.error('mistaken')</script><script>nothing()</script>\
              <img src='http://elsewhere.example/picture.png'>",
         );
-        let complaints = page.take_complaints().join("\n");
+        let complaints = page.close().join("\n");
         for part in [
             "mistaken",
             "nothing is not defined",

@@ -92,13 +92,13 @@ impl Cluster {
         })
     }
 
-    /// One request that must succeed. The shards of an index that was made a moment ago may not have started: a busy node
-    /// then answers 503, and is asked again.
+    /// One request that must succeed. The shards of an index that was made a moment ago may not have started, or there is no memory
+    /// or place in a queue just now: a busy node then answers 503 or 429, and is asked again.
     #[track_caller]
     pub(crate) fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Value {
         let (status, answer) = wait::until("the shards to be there", || {
             match self.call(method, path, body) {
-                (503, answer) => Err(answer.to_string()),
+                (429 | 503, answer) => Err(answer.to_string()),
                 answered => Ok(answered),
             }
         });

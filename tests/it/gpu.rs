@@ -50,14 +50,23 @@ fn what_gpus_say_is_in_the_documents_and_the_metrics() {
     let failed = scrape(&address).sum("modelbeat_host_gpu_readings_failed_total", &[]);
     assert_eq!(failed, 0);
 
-    // A prediction of this moment carries what the GPUs said, and so does its window.
-    let now = jiff::Timestamp::now().to_string();
-    let line = json!({ "id": "a", "ts": now, "predicted": 1 });
-    home.append("logs/events.jsonl", &format!("{line}\n"));
-    let predictions = || scrape(&address).sum("modelbeat_window_predictions", &[]);
-    agent.wait_until_equal("the prediction", &1, predictions);
+    // A prediction of this moment carries what the GPUs said, and so does its window: unless the machine paused just then, and what
+    // was read of the GPUs was too old to take along.
+    let mut told = 0;
+    agent.wait_until_equal("a prediction with gpus", &true, || {
+        let written = documents(&home, "modelbeat.prediction");
+        let is_there = written.iter().any(has_gpus);
+        if !is_there && written.len() == told {
+            told += 1;
+            let now = jiff::Timestamp::now().to_string();
+            let line = json!({ "id": told, "ts": now, "predicted": 1 });
+            home.append("logs/events.jsonl", &format!("{line}\n"));
+        }
+        is_there
+    });
     agent.stop().expect_code(0);
-    let host = documents(&home, "modelbeat.host").pop().unwrap();
+    let with_gpus = |dataset| documents(&home, dataset).into_iter().rfind(has_gpus);
+    let host = with_gpus("modelbeat.host").unwrap();
     assert_eq!(
         host["gpu"],
         json!({
@@ -66,7 +75,7 @@ fn what_gpus_say_is_in_the_documents_and_the_metrics() {
             "process": { "memory": { "bytes": 1_500 } },
         })
     );
-    let prediction = documents(&home, "modelbeat.prediction").pop().unwrap();
+    let prediction = with_gpus("modelbeat.prediction").unwrap();
     assert_eq!(
         prediction["gpu"],
         json!({
@@ -74,7 +83,7 @@ fn what_gpus_say_is_in_the_documents_and_the_metrics() {
             "memory": { "used": { "bytes": 3_000, "pct": 0.375 } },
         })
     );
-    let window = documents(&home, "modelbeat.quality").pop().unwrap();
+    let window = with_gpus("modelbeat.quality").unwrap();
     assert_eq!(
         window["gpu"]["power"]["watts"],
         json!({ "avg": 300.25, "max": 300.25 })
@@ -138,13 +147,18 @@ fn start(home: &Home, driver: &Driver, more: Option<&str>) -> (Agent, String) {
     (agent, address)
 }
 
-/// The documents of a dataset, in the order they were written.
+fn has_gpus(document: &Value) -> bool {
+    !document["gpu"].is_null()
+}
+
+/// The documents of a dataset, in the order they were written; a last line that is being written is none.
 fn documents(home: &Home, dataset: &str) -> Vec<Value> {
     let mut found = Vec::new();
     for file in std::fs::read_dir(home.path("out")).expect("the output") {
         let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
-        let documents = text
-            .lines()
+        let lines = text.split_inclusive('\n');
+        let documents = lines
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).expect("JSON"));
         found.extend(documents.filter(|each: &Value| each["event"]["dataset"] == dataset));
     }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{Ended, Home, Modelbeat};
 use crate::{ports, wait};
-use receivers::{Alertmanager, Posted, Sink, Smtp, distinct};
+use receivers::{Alertmanager, Posted, Sink, Smtp, distinct, whole_lines};
 
 const HEAD: &str = r#"
 pipeline: told
@@ -32,15 +32,16 @@ mapping:
 task: {kind: regression}
 "#;
 
-/// Those who are told.
+/// Those who are told. Alertmanager takes an alert for over four times `every` after it heard of it last, and whoever takes longer
+/// than `timeout` to answer is told again: both longer than a machine pauses.
 const TAIL: &str = r#"
 host: off
 notify:
-  - {name: hook, type: webhook, url: "${HOOK}", secret: "${HOOK_SECRET}", token: "${HOOK_TOKEN}"}
-  - {name: team, type: slack, url: "${SLACK}"}
-  - {name: manager, type: alertmanager, url: "${ALERTMANAGER}", labels: {team: risk}, every: 1s}
-  - {name: mail, type: email, server: "${SMTP}", tls: none, from: modelbeat <beat@models.example>, to: [ops@models.example]}
-  - {name: page, type: exec, command: [sh, -c, 'test -e ready && cat >> paged.jsonl']}
+  - {name: hook, type: webhook, url: "${HOOK}", secret: "${HOOK_SECRET}", token: "${HOOK_TOKEN}", timeout: 5m}
+  - {name: team, type: slack, url: "${SLACK}", timeout: 5m}
+  - {name: manager, type: alertmanager, url: "${ALERTMANAGER}", labels: {team: risk}, every: 10m, timeout: 5m}
+  - {name: mail, type: email, server: "${SMTP}", tls: none, from: modelbeat <beat@models.example>, to: [ops@models.example], timeout: 5m}
+  - {name: page, type: exec, command: [sh, -c, 'test -e ready && cat >> paged.jsonl'], timeout: 5m}
 output: {file: {path: out}}
 "#;
 
@@ -56,8 +57,8 @@ const SECRETS: [&str; 3] = [
 fn each_is_told_once_across_a_kill_between_firing_and_telling() {
     let story = Story::new();
     let fires = notice("recall", 1, &NAMES);
-    story.hook.script([503, 503]);
-    story.slack.script([429]);
+    story.hook.be(503);
+    story.slack.be(429);
     // Nobody listens for mail and alerts yet, and the program fails.
     story.fire(std::slice::from_ref(&fires));
     let agent = story.run().start();
@@ -70,6 +71,9 @@ fn each_is_told_once_across_a_kill_between_firing_and_telling() {
             .ok_or_else(|| format!("{tried:?}"))
     });
     agent.killed();
+    story.hook.script([503]);
+    story.hook.be(200);
+    story.slack.be(200);
 
     // A replay hands the notice out again.
     story.fire(std::slice::from_ref(&fires));
@@ -94,7 +98,7 @@ fn each_is_told_once_across_a_kill_between_firing_and_telling() {
         .iter()
         .map(|posted| posted.key().to_owned())
         .collect();
-    assert!(keys.len() >= 3, "it failed twice");
+    assert!(keys.len() >= 3, "it failed in either life");
     assert_eq!(
         distinct(keys.iter().map(String::as_str)).len(),
         1,
@@ -164,11 +168,13 @@ fn killed_at_any_moment_nobody_misses_anything_and_few_hear_it_twice() {
         let is_done = || story.told_keys(&smtp).iter().all(|keys| *keys == ALERTS);
         let ended = wait::until("the agent to be old enough to die", || {
             let old = heard() >= before + step * 3;
-            (old || is_done())
-                .then_some(is_done())
+            let is_done = is_done();
+            (old || is_done)
+                .then_some(is_done)
                 .ok_or_else(|| format!("{} heard", heard()))
         });
-        if ended {
+        // Where we were too slow for the agent, it is killed with nothing left to tell.
+        if ended && kills > 2 {
             agent.wait_until_equal("alerts that fire", &ALERTS, || manager.alerts().len());
             agent.stop().expect_code(0);
             break;
@@ -176,7 +182,6 @@ fn killed_at_any_moment_nobody_misses_anything_and_few_hear_it_twice() {
         agent.killed();
         kills += 1;
     }
-    assert!(kills > 2, "{kills} kills");
     story.fire(&all);
     story.once().expect_code(0);
     assert_eq!(story.told_keys(&smtp), [ALERTS; 4]);
@@ -394,7 +399,8 @@ impl Story {
     }
 
     fn paged(&self) -> String {
-        fs::read_to_string(self.home.path("paged.jsonl")).unwrap_or_default()
+        let text = fs::read_to_string(self.home.path("paged.jsonl")).unwrap_or_default();
+        whole_lines(&text).to_owned()
     }
 
     /// How many each of the five has taken.

@@ -35,6 +35,9 @@ const ACCURACY_POINTS: &str =
 #[test]
 fn a_demo_is_watched_from_its_first_days_to_its_end() {
     let home = Home::new();
+    // Before the month begins: a browser takes its time to start.
+    let mut page = Page::blank();
+    page.size(1280, 1000);
     let mut demo = Modelbeat::new(&home, &["demo", "--seconds", "40", "--keep-open"])
         .argument("--folder")
         .argument(home.path("demo"))
@@ -42,8 +45,6 @@ fn a_demo_is_watched_from_its_first_days_to_its_end() {
         .argument("127.0.0.1:0")
         .start();
     let address = demo.wait_for_words("Watch it live: ");
-    let mut page = Page::blank();
-    page.size(1280, 1000);
     page.go(&address);
 
     page.until(
@@ -218,7 +219,8 @@ fn a_page_whose_agent_is_gone_says_so() {
         words.as_str().unwrap().starts_with("No answer for "),
         "{words}"
     );
-    let complaints = page.take_complaints();
+    // It goes on asking.
+    let complaints = page.close();
     assert!(
         complaints.iter().all(|told| told.contains("net::ERR_")),
         "{complaints:#?}"
@@ -250,7 +252,7 @@ fn a_page_asks_for_the_token_where_there_is_one() {
         page.evaluate("document.querySelector('#token').hidden"),
         true
     );
-    let complaints = page.take_complaints();
+    let complaints = page.close();
     assert!(
         complaints
             .iter()
@@ -372,6 +374,8 @@ fn a_script_that_is_not_the_pages_own_does_not_run() {
         }
     });
     assert_eq!(page.evaluate("window.owned === undefined"), true);
+    // What was refused may be said more than once.
+    page.close();
 }
 
 /// What the demo says it found, `FR was 0.182 from 2026-11-19 to 2026-11-21 (3 days), …`, is in the chart of that country's

@@ -3,8 +3,10 @@
 //! Stopping is the same at any moment: the server stops, the agent ships what it has read, and the table is made of that. Only
 //! after a whole month are the inputs drained, too.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,9 @@ const SAMPLES_TOLERATED: i64 = 6;
 const POLL: Duration = Duration::from_millis(100);
 
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Where a port for labels is looked for.
+const PORTS: Range<u16> = 10_000..20_000;
 
 /// All that a demo is made of.
 pub(super) struct Stage<'s> {
@@ -342,11 +347,20 @@ fn write_pipeline(
 }
 
 /// A port that is free, for the pipeline file. Should somebody take it before the agent does, the agent says so.
+/// Below those that the kernel gives to outgoing connections: the agent takes it when the cluster is set up, and again for its
+/// last run, and nobody's connection is to come in between.
 fn free_port() -> Result<u16, String> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| format!("cannot find a free port on 127.0.0.1 for labels: {error}"))
+    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let range = u64::from(PORTS.end - PORTS.start);
+    let start = RandomState::new().hash_one(0) % range;
+    let mut ports = (0..range).filter_map(|at| u16::try_from((start + at) % range).ok());
+    let below = ports.find(|at| listen(PORTS.start + at).is_ok());
+    // Where all are taken, any.
+    let found = below.map_or_else(
+        || listen(0).and_then(|listener| Ok(listener.local_addr()?.port())),
+        |at| Ok(PORTS.start + at),
+    );
+    found.map_err(|error| format!("cannot find a free port on 127.0.0.1 for labels: {error}"))
 }
 
 /// The date of a day, `20261101`.
@@ -354,4 +368,16 @@ fn day(day: Timestamp) -> String {
     let mut text = Vec::new();
     crate::flow::json::Date::of(day).write(b'-', &mut text);
     String::from_utf8_lossy(&text).replace('-', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_for_labels_is_free_and_none_that_an_outgoing_connection_gets() {
+        let port = free_port().unwrap();
+        assert!(PORTS.contains(&port), "{port}");
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    }
 }

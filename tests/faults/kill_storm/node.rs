@@ -76,7 +76,16 @@ impl Node {
 
     fn try_bring_up(&self) -> Result<(), String> {
         let [port, transport] = self.ports.map(|port| port.to_string());
-        let rest = ["--transport-port", &transport, "--heap", HEAP];
+        // Given up earlier, it would go on starting all the same.
+        let patience = wait::DEADLINE.as_secs().to_string();
+        let rest = [
+            "--transport-port",
+            &transport,
+            "--heap",
+            HEAP,
+            "--timeout",
+            &patience,
+        ];
         es_node(
             "start",
             &self.data,

@@ -170,7 +170,7 @@ impl Sender {
             }
             return Answer::Accepted;
         }
-        let may_be_asked_again = matches!(status.as_u16(), 429 | 503 | 507);
+        let may_be_asked_again = matches!(status.as_u16(), 408 | 429 | 503 | 507);
         let said = response.text().await.unwrap_or_default();
         assert!(may_be_asked_again, "{} said {status}: {said}", post.path);
         Answer::Refused

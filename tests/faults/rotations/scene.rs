@@ -102,9 +102,24 @@ impl Scene {
         self.start_agent();
     }
 
-    /// The server goes on in the file of this name, as after `postrotate`.
-    pub(crate) fn reopen(&self, name: &str) {
-        self.pause().file = open(&self.home.path(name));
+    /// The server goes on in the file of this name, as after `postrotate`. Returns how many lines it had written by then.
+    pub(crate) fn reopen(&self, name: &str) -> usize {
+        let mut log = self.pause();
+        log.file = open(&self.home.path(name));
+        log.written
+    }
+
+    /// Waits until a line behind these is stored. It stands in the file that was opened last, so the agent knows that: of a file
+    /// that came and left the globs before it looked it can know nothing.
+    pub(crate) fn wait_until_known(&mut self, before: usize) {
+        let out = self.home.path("out");
+        let agent = self.agent.as_mut().expect("it runs");
+        let is_behind = |number: &str| number.parse().is_ok_and(|number: usize| number >= before);
+        agent.wait_until_equal("a line of the new file to be stored", &true, || {
+            let stored = stored(&out);
+            let mut numbers = stored.iter().filter_map(|id| id.strip_prefix("line-"));
+            numbers.any(is_behind)
+        });
     }
 
     /// Nothing is written as long as this is held.

@@ -166,7 +166,8 @@ impl Smtp {
     /// All mails it has taken.
     pub(super) fn mails(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
-        text.lines()
+        let mails = whole_lines(&text).lines();
+        mails
             .map(|line| serde_json::from_str(line).expect("JSON"))
             .collect()
     }
@@ -249,6 +250,11 @@ impl Drop for Alertmanager {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Without a last line that is being written.
+pub(super) fn whole_lines(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |end| end + 1)]
 }
 
 /// The different ones among many.

@@ -89,7 +89,8 @@ impl Small {
             &format!(
                 "document.querySelector('#totals [data-total=\"labels\"]')?.dataset.value === '{PREDICTIONS}' \
                  && document.querySelectorAll('#dead-letters tbody tr').length === 1 \
-                 && document.querySelectorAll('#series tbody tr').length === 3"
+                 && document.querySelectorAll('#series tbody tr').length === 3 \
+                 && [...document.querySelectorAll('#series tbody td[data-metric=\"accuracy\"]')].every(cell => cell.dataset.value)"
             ),
         );
         page
