@@ -55,7 +55,7 @@ impl Entry {
         }
     }
 
-    fn hash(&self) -> u64 {
+    fn hash(self) -> u64 {
         spread(self.mark)
     }
 }
@@ -158,7 +158,8 @@ impl Hot {
             self.forget();
         }
         let entry = Entry::of(key, ticket);
-        self.index.insert_unique(entry.hash(), entry, Entry::hash);
+        self.index
+            .insert_unique(entry.hash(), entry, |entry| entry.hash());
         ticket
     }
 
@@ -168,7 +169,8 @@ impl Hot {
         let count = low_half(self.end() - self.first());
         self.index
             .retain(|entry| entry.low.wrapping_sub(first) < count);
-        self.index.reserve(self.index.len() / 2, Entry::hash);
+        self.index
+            .reserve(self.index.len() / 2, |entry| entry.hash());
     }
 
     /// Takes the oldest prediction away.

@@ -32,8 +32,8 @@ pub struct Open {
     actual: u64,
     /// When the actual value was established.
     established: Timestamp,
-    /// Of the few that have any; behind two pointers, for a slice's own takes two words.
-    scores: Option<Box<Box<[(u32, f64)]>>>,
+    /// Of those that have any; behind two pointers, for a slice's own takes two words.
+    scores: Option<Box<Scores>>,
     /// Model and version.
     pub series: u32,
     /// Its slice values, as one number.
@@ -50,6 +50,9 @@ pub struct Open {
     /// No older prediction with this key was open when it came: the store need not look for one.
     pub(super) alone: bool,
 }
+
+/// Class → probability.
+type Scores = Box<[(u32, f64)]>;
 
 /// Bits: what there is, and of which kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
