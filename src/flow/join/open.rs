@@ -17,7 +17,7 @@ pub(super) const PENDING: u8 = 2;
 
 /// What is remembered of one prediction until its horizon.
 ///
-/// Hundreds of thousands of them lie in memory, so what may be missing has a bit of [`has`](Has) and not a word of its own:
+/// Hundreds of thousands of them lie in memory, so what may be missing has a bit in `has` and not a word of its own:
 /// 96 bytes, and what class scores take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Open {
