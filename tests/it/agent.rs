@@ -270,10 +270,28 @@ impl Agent {
 
     /// SIGTERM, as an init system stops it, and its end.
     #[track_caller]
-    pub(crate) fn stop(self) -> Ended {
-        let id = i32::try_from(self.child.id()).expect("a process id");
-        kill_process(Pid::from_raw(id).expect("not zero"), Signal::TERM).expect("SIGTERM");
+    pub(crate) fn stop(mut self) -> Ended {
+        // One that was only just started would die of it.
+        let has_ended = wait::until("modelbeat to listen for SIGTERM", || {
+            let has_ended = self.child.try_wait().expect("our child").is_some();
+            (has_ended || self.catches(Signal::TERM))
+                .then_some(has_ended)
+                .ok_or_else(|| self.output.text())
+        });
+        if !has_ended {
+            let id = i32::try_from(self.child.id()).expect("a process id");
+            kill_process(Pid::from_raw(id).expect("not zero"), Signal::TERM).expect("SIGTERM");
+        }
         self.wait_for_end()
+    }
+
+    /// Whether a signal would be heard (`proc_pid_status(5)`: `SigCgt`).
+    fn catches(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.unwrap_or_default() >> (signal.as_raw() - 1) & 1 == 1
     }
 
     #[track_caller]
