@@ -303,7 +303,7 @@ impl Opens {
     /// So much has changed since the last checkpoint that the bound needs another one soon.
     pub fn is_crowded(&self) -> bool {
         let changes = count(self.end_at_cut.max(self.first)..self.hot.end()) + self.fresh.len();
-        self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 8
+        self.cold.is_some() && changes * size_of::<Open>() > self.bytes_max / 12
     }
 
     /// Everything at this moment, for the checkpoint `number`: what belongs into its state, and what the store must
