@@ -440,7 +440,7 @@ impl Machine {
         engine.spill_to(Box::new(shelf.clone()));
         let rows = RowShelf::default();
         engine.spill_windows_to(Box::new(rows.clone()));
-        Self {
+        let mut machine = Self {
             settings,
             engine,
             shelf,
@@ -449,7 +449,16 @@ impl Machine {
             now: NINE + 6 * HOUR,
             under_way: None,
             saved: None,
-        }
+        };
+        machine.begin(0);
+        machine
+    }
+
+    /// As the agent does: before the first document of a life, a checkpoint that leases its versions.
+    fn begin(&mut self, known: usize) {
+        let checkpoint = self.engine.start(Timestamp(self.now)).unwrap();
+        self.under_way = Some((checkpoint, known));
+        self.save(true);
     }
 
     fn push(&mut self, step: &Step) {
@@ -488,8 +497,7 @@ impl Machine {
         self.engine = engine;
         self.engine.spill_to(Box::new(self.shelf.clone()));
         self.engine.spill_windows_to(Box::new(self.rows.clone()));
-        self.under_way = Some((self.engine.start(Timestamp(self.now)).unwrap(), known));
-        self.save(true);
+        self.begin(known);
         for step in &steps[known..] {
             self.push(step);
         }
