@@ -7,9 +7,8 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use memchr::{memchr_iter, memchr2, memrchr};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// Deepest nesting of a record: what recursive readers further on (`serde_json` itself stops at 128) can take.
@@ -61,22 +60,11 @@ pub fn records(body: &[u8]) -> Result<Records<'_>, Fault> {
     if at == body.len() {
         return Err(fault(body, at, "the body is empty: expected JSON objects"));
     }
-    // Each line is looked at as a whole once, however many records it holds.
-    let mut line_end = 0;
     while at < body.len() {
         at = if body.get(at) == Some(&b'[') {
             array(text, at, &mut output)?
-        } else if at < line_end {
-            record(text, at, &mut output)?
         } else {
-            line_end = memchr(b'\n', body.get(at..).unwrap_or_default())
-                .map_or(body.len(), |length| at + length);
-            if line_end < body.len() && is_plain(text.get(at..line_end).unwrap_or_default()) {
-                output.push_line(at, line_end);
-                line_end
-            } else {
-                record(text, at, &mut output)?
-            }
+            record(text, at, &mut output)?
         };
         at = skip_space(body, at);
     }
@@ -139,20 +127,6 @@ fn record(text: &str, start: usize, output: &mut Output<'_>) -> Result<usize, Fa
     Ok(end)
 }
 
-/// True if a line is plainly one record: what `serde_json` would say too, in a quarter of the time. A line with a backslash
-/// is left to that, for sonic-rs does not look at the digits of `\u`; one with many brackets, for sonic-rs calls itself for
-/// each level.
-fn is_plain(line: &str) -> bool {
-    let bytes = line.as_bytes();
-    let mut reader = sonic_rs::Deserializer::from_str(line);
-    bytes.first() == Some(&b'{')
-        && bytes.last() == Some(&b'}')
-        && memchr2(b'\\', b'\r', bytes).is_none()
-        && too_deep(bytes).is_none()
-        && IgnoredAny::deserialize(&mut reader).is_ok()
-        && reader.end().is_ok()
-}
-
 /// What comes out: as long as the body's own lines are the records, only how far that holds.
 struct Output<'a> {
     body: &'a [u8],
@@ -165,27 +139,14 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// Adds a record that is a line, and has its line feed behind it.
-    fn push_line(&mut self, start: usize, end: usize) {
-        if self.copy.is_none() && start == self.same_to {
-            self.count += 1;
-            self.same_to = end + 1;
-        } else {
-            self.push_copy(self.body.get(start..end).unwrap_or_default(), true);
-        }
-    }
-
     fn push(&mut self, raw: &[u8], start: usize, end: usize) {
-        let one_line = memchr2(b'\n', b'\r', raw).is_none();
-        if one_line && self.body.get(end) == Some(&b'\n') {
-            self.push_line(start, end);
-        } else {
-            self.push_copy(raw, one_line);
-        }
-    }
-
-    fn push_copy(&mut self, raw: &[u8], one_line: bool) {
         self.count += 1;
+        let one_line = memchr2(b'\n', b'\r', raw).is_none();
+        let in_place = one_line && start == self.same_to && self.body.get(end) == Some(&b'\n');
+        if in_place && self.copy.is_none() {
+            self.same_to = end + 1;
+            return;
+        }
         let same = self.body.get(self.from..self.same_to).unwrap_or_default();
         let capacity = self.body.len() + 1;
         let copy = self.copy.get_or_insert_with(|| {

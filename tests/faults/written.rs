@@ -55,11 +55,9 @@ impl Written {
             .filter(move |document| document["event"]["dataset"] == dataset)
     }
 
-    /// The agent may be writing: what stands behind the last line feed is not there yet.
     fn read_file(&mut self, path: &Path) {
         let text = fs::read_to_string(path).expect("UTF-8");
-        let end = text.rfind('\n').map_or(0, |end| end + 1);
-        let mut lines = text[..end].lines();
+        let mut lines = whole_lines(&text).lines();
         while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
             let parse = |line| {
                 serde_json::from_str::<Value>(line)
@@ -82,4 +80,9 @@ impl Written {
             }
         }
     }
+}
+
+/// Somebody may be writing: what stands behind the last line feed is not there yet.
+pub(crate) fn whole_lines(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |end| end + 1)]
 }

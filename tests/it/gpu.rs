@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::agent::{Agent, Home, Modelbeat};
+use crate::faults::written::whole_lines;
 use crate::status::scrape;
 
 const PIPELINE: &str = "
@@ -156,9 +157,8 @@ fn documents(home: &Home, dataset: &str) -> Vec<Value> {
     let mut found = Vec::new();
     for file in std::fs::read_dir(home.path("out")).expect("the output") {
         let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
-        let lines = text.split_inclusive('\n');
-        let documents = lines
-            .filter(|line| line.ends_with('\n'))
+        let documents = whole_lines(&text)
+            .lines()
             .map(|line| serde_json::from_str(line).expect("JSON"));
         found.extend(documents.filter(|each: &Value| each["event"]["dataset"] == dataset));
     }

@@ -21,8 +21,9 @@ use modelbeat::flow::event::Timestamp;
 use serde_json::{Value, json};
 
 use crate::agent::{Ended, Home, Modelbeat};
+use crate::faults::written::whole_lines;
 use crate::{ports, wait};
-use receivers::{Alertmanager, Posted, Sink, Smtp, distinct, whole_lines};
+use receivers::{Alertmanager, Posted, Sink, Smtp, distinct};
 
 const HEAD: &str = r#"
 pipeline: told

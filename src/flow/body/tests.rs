@@ -199,24 +199,4 @@ proptest! {
             }
         }
     }
-
-    /// Both readers agree on what a record is, else a journal would hold lines that nobody can read.
-    #[test]
-    fn a_plain_line_is_what_the_strict_reader_takes(
-        (line, at, with) in (records_of_a_line(), any::<prop::sample::Index>(), "[\\PC\r\t]{0,3}"),
-    ) {
-        let places: Vec<usize> = line.char_indices().map(|(at, _)| at).collect();
-        let at = places[at.index(places.len())];
-        for line in [line.clone(), format!("{}{with}{}", &line[..at], &line[at..]), line[..at].to_owned() + &with] {
-            let strict = line.starts_with('{')
-                && line.ends_with('}')
-                && serde_json::from_str::<&RawValue>(&line).is_ok();
-            let expected = strict && !line.contains(['\\', '\r']);
-            prop_assert_eq!(is_plain(&line), expected, "{}", line);
-        }
-    }
-}
-
-fn records_of_a_line() -> impl Strategy<Value = String> {
-    values().prop_map(|value| object([("a".to_owned(), value)]).to_string())
 }

@@ -109,6 +109,7 @@ impl Lane {
         // The next request is likely as long as this one.
         let length = self.building.len();
         let mut next = self.bodies.take_any().unwrap_or_default();
+        // Of blocks as large as these, growing moves pages and copies nothing.
         next.reserve(length);
         let body = std::mem::replace(&mut self.building, next);
         self.flights.insert(first, std::mem::take(&mut self.keys));

@@ -180,12 +180,11 @@ impl Hot {
         let open = std::mem::replace(place, Open::new(Key(0), Timestamp(0), Timestamp(0), 0, 0));
         self.unlink(ticket, &open);
         self.popped += 1;
-        if self
-            .segments
-            .front()
-            .is_some_and(|segment| segment.len() == self.popped)
+        let is_empty = |segment: &Vec<Open>| segment.len() == self.popped;
+        if self.segments.front().is_some_and(is_empty)
+            && let Some(segment) = self.segments.pop_front()
         {
-            self.drop_first_segment();
+            self.left(segment);
         }
         Some(open)
     }
@@ -193,27 +192,20 @@ impl Hot {
     /// Takes the oldest segment away if all its predictions have tickets below `end`; `each` gets what is in it.
     pub(super) fn evict(&mut self, end: Ticket, mut each: impl FnMut(Ticket, Open)) -> bool {
         let full = 1_usize << self.segment_bits;
-        if self.base + full as u64 > end
-            || self
-                .segments
-                .front()
-                .is_none_or(|segment| segment.len() < full)
-        {
+        let is_full = |segment: &Vec<Open>| segment.len() >= full;
+        if self.base + full as u64 > end || !self.segments.front().is_some_and(is_full) {
             return false;
         }
-        let mut segment = self
-            .segments
-            .front_mut()
-            .map(std::mem::take)
-            .unwrap_or_default();
-        let left = (self.first()..).zip(segment.drain(..).skip(self.popped));
-        for (ticket, open) in left {
+        let first = self.first();
+        let Some(mut segment) = self.segments.pop_front() else {
+            return false;
+        };
+        for (ticket, open) in (first..).zip(segment.drain(..).skip(self.popped)) {
             self.unlink(ticket, &open);
             each(ticket, open);
         }
-        self.spare = segment;
         self.popped = full;
-        self.drop_first_segment();
+        self.left(segment);
         true
     }
 
@@ -246,13 +238,10 @@ impl Hot {
         }
     }
 
-    fn drop_first_segment(&mut self) {
-        if let Some(mut segment) = self.segments.pop_front()
-            && segment.capacity() > 0
-        {
-            segment.clear();
-            self.spare = segment;
-        }
+    /// All of what was the first segment is popped.
+    fn left(&mut self, mut segment: Vec<Open>) {
+        segment.clear();
+        self.spare = segment;
         self.base += self.popped as u64;
         self.popped = 0;
     }

@@ -170,9 +170,8 @@ impl Open {
 
     /// Bytes behind it.
     pub(super) fn scores_bytes(&self) -> usize {
-        self.scores
-            .as_ref()
-            .map_or(0, |scores| size_of_val(scores) + size_of_val(&***scores))
+        let has_any = self.scores.is_some();
+        usize::from(has_any) * size_of::<Scores>() + size_of_val(self.scores())
     }
 }
 

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::faults::written::whole_lines;
 use crate::wait;
 
 /// One POST that came in.
@@ -250,11 +251,6 @@ impl Drop for Alertmanager {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-/// Without a last line that is being written.
-pub(super) fn whole_lines(text: &str) -> &str {
-    &text[..text.rfind('\n').map_or(0, |end| end + 1)]
 }
 
 /// The different ones among many.
